@@ -1,0 +1,22 @@
+"""An open instrument that measures the world's exposed AI servers.
+
+The flow, one file a stage, in this order:
+
+    targets   text -> Targets: parse, expand, exclude, permute, shard
+    pace      not more than N a second in all, M to one network, K at once
+    probe     Target -> Replies; the only module that opens a socket to a target
+    identify  Replies -> Identity and Models
+    families  a model's name and metadata -> Lineage
+    suspect   reasons to doubt a host
+    locate    address -> Place
+    snapshot  findings -> one finished run of Parquet, or nothing
+    query     finished runs -> DuckDB
+    report    one question -> a table in the reader's format
+
+`scan` joins the stages, `cli` names the options, `model` holds the nouns, `simulate` is an internet to try it on.
+What we know about the world is in `data/`; what we promise about shape is in `schemas/`.
+"""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"

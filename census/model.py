@@ -1,0 +1,300 @@
+"""The nouns of the census: what the stages hand to each other. Frozen; no I/O; imports nothing of ours.
+
+Times are UTC `datetime`s without a zone. Unknown is None, never 0, "" or a guess.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Literal
+
+Scheme = Literal["http", "https"]
+Auth = Literal["open", "key-required", "refused", "login-page"]
+
+
+class Outcome(StrEnum):
+    """How the conversation with one target ended. The words are zgrab2's (`status.go`).
+
+    Unlike zgrab2, a refused connection is never filed as a timeout.
+    """
+
+    SUCCESS = "success"
+    """At least one complete HTTP reply that is not a server error (status < 500)."""
+    CONNECTION_REFUSED = "connection-refused"
+    """The host answered the connect with a reset."""
+    CONNECTION_TIMEOUT = "connection-timeout"
+    """Nothing answered the connect within the connect timeout."""
+    CONNECTION_CLOSED = "connection-closed"
+    """Connected, then closed or reset before a complete reply."""
+    IO_TIMEOUT = "io-timeout"
+    """Connected, but no complete reply within the read or target timeout."""
+    PROTOCOL_ERROR = "protocol-error"
+    """Bytes that are not HTTP, a broken TLS handshake, or HTTP beyond our bounds."""
+    APPLICATION_ERROR = "application-error"
+    """HTTP, but every reply is a server error (status >= 500)."""
+    BLOCKLISTED_TARGET = "blocklisted-target"
+    """Excluded; never connected to."""
+    INVALID_INPUTS = "invalid-inputs"
+    """The line of the target list could not be read."""
+    UNKNOWN_ERROR = "unknown-error"
+    """Anything else, with its text: an unreachable network, a fault of our own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One endpoint to ask.
+
+    Attributes:
+        ip: canonical text of an IPv4 or IPv6 address.
+        port: 1 to 65535.
+        domain: Host header and SNI to use, or "" to ask by address.
+        scheme: the scheme the list asked for, or None to decide by port and answer.
+        tag: the list's own label, or None.
+    """
+
+    ip: str
+    port: int
+    domain: str = ""
+    scheme: Scheme | None = None
+    tag: str | None = None
+
+    @property
+    def endpoint(self) -> str:
+        """`ip:port`, with brackets around an IPv6 address."""
+        return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """One request the census may send: method and path, nothing else. `str()` gives `GET /api/tags`."""
+
+    method: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+    @classmethod
+    def parse(cls, text: str) -> Question:
+        """Read `GET /api/tags`. Raises ValueError for anything that is not two words."""
+        method, path = text.split(" ")
+        return cls(method, path)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What one question was answered with, byte for byte as far as the bounds allow.
+
+    Attributes:
+        status_line: as sent, without the line end: `HTTP/1.0 200 `.
+        headers: (name, value) in wire case and wire order, Latin-1 decoded.
+        body: at most the body cap; undecoded.
+        truncated: the server had more to say than the body cap.
+        elapsed_ms: from sending the question to the last byte kept.
+    """
+
+    question: Question
+    scheme: Scheme
+    status: int
+    status_line: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    truncated: bool = False
+    asked_at: datetime | None = None
+    elapsed_ms: float | None = None
+
+    def header(self, name: str) -> str | None:
+        """The first value of a header, by case-insensitive name, or None."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """A TLS certificate as presented: recorded, not trusted. Fields are None where it cannot be parsed."""
+
+    sha256: str
+    subject: str | None = None
+    issuer: str | None = None
+    names: tuple[str, ...] = ()
+    not_before: datetime | None = None
+    not_after: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Conversation:
+    """All that passed between the census and one target.
+
+    Attributes:
+        outcome: exactly one for each target.
+        error: what went wrong in a few words, or None; never a traceback.
+        latency_ms: from the start of the first connect to its completion; None when never connected.
+        requests: questions sent, answered or not.
+        connections: connections opened or tried.
+    """
+
+    target: Target
+    outcome: Outcome
+    asked_at: datetime
+    replies: tuple[Reply, ...] = ()
+    error: str | None = None
+    latency_ms: float | None = None
+    requests: int = 0
+    connections: int = 0
+    scheme: Scheme | None = None
+    certificate: Certificate | None = None
+
+
+Plan = Callable[[Target, Sequence[Reply]], Question | None]
+"""The next question for a target, given the replies so far; None ends the conversation."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as its server declares it. None where this server or version does not say.
+
+    Attributes:
+        name: as declared.
+        digest: as declared (Ollama: SHA-256 of the manifest, 64 hex digits).
+        size_bytes: bytes on disk. modified_at: UTC.
+        family_raw: the declared family, an architecture (`general.architecture`), unedited.
+        families_raw: the declared list; None when null or missing.
+        parameter_size: display text such as "8.0B". n_params: an exact count of parameters.
+        capabilities: None means unknown; () means none declared.
+        is_running: loaded now; None when the server was not asked or cannot say.
+        remote_model, remote_host: where a cloud serves it.
+        parent: the base of an adapter or derived model. owned_by: the OpenAI-compatible field.
+        size_vram: bytes of the loaded model in GPU memory. expires_at: when it will be unloaded, UTC.
+        extra: whatever else the server file extracts, as (name, text) pairs.
+    """
+
+    name: str
+    digest: str | None = None
+    size_bytes: int | None = None
+    modified_at: datetime | None = None
+    modified_at_raw: str | None = None
+    format: str | None = None
+    family_raw: str | None = None
+    families_raw: tuple[str, ...] | None = None
+    parameter_size: str | None = None
+    n_params: int | None = None
+    n_vocab: int | None = None
+    quantization: str | None = None
+    context_length: int | None = None
+    capabilities: tuple[str, ...] | None = None
+    is_running: bool | None = None
+    is_remote: bool | None = None
+    remote_model: str | None = None
+    remote_host: str | None = None
+    parent: str | None = None
+    owned_by: str | None = None
+    size_vram: int | None = None
+    expires_at: datetime | None = None
+    extra: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which server program answers at an endpoint, by which rule, and what it serves.
+
+    Attributes:
+        server: id of a file of `data/servers/`, or None when no rule fits.
+        version: as the server states it, or None. version_source: the question that told it.
+        rule: id of the deciding rule. confidence: 0 to 1, as that rule states it.
+        auth: what stands between a stranger and the metadata.
+        evidence: the conditions that held, in words, for `explain`.
+        proxy: the program in front, if it shows.
+        models: None when the inventory could not be read; () when it is empty.
+        near: ids of rules that also matched, the strongest first.
+    """
+
+    server: str | None = None
+    version: str | None = None
+    version_source: str | None = None
+    api: str | None = None
+    auth: Auth | None = None
+    rule: str | None = None
+    confidence: float | None = None
+    evidence: tuple[str, ...] = ()
+    proxy: str | None = None
+    models: tuple[Model, ...] | None = None
+    near: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Lineage:
+    """What a model's name and metadata say of where it comes from. None is unknown.
+
+    Attributes:
+        brand_family: the line under which its publisher releases it (Qwen, Llama, DeepSeek).
+        base_family: the immediate parent line, None when pre-trained by the brand or unknown.
+        weights_family: the root of the chain: whose pre-training.
+        developer_country, weights_country: ISO 3166-1 alpha-2, of the developer, not the server.
+        params_b: total parameters in billions. quant: normalised label. quant_bits: nominal bits.
+        role: chat, base, code, vision, embedding, rerank or other.
+        claimed_brand: a hosted-only brand's name on a self-hosted port: a claim, not a finding.
+        resolved_by: remote, digest, registry, name, metadata or None.
+        confidence: 0 to 1. rules: ids of the entries that decided, in order, for `explain`.
+    """
+
+    brand_family: str | None = None
+    generation: str | None = None
+    base_family: str | None = None
+    weights_family: str | None = None
+    developer: str | None = None
+    developer_country: str | None = None
+    weights_country: str | None = None
+    params_b: float | None = None
+    quant: str | None = None
+    quant_bits: int | None = None
+    role: str | None = None
+    is_distill: bool | None = None
+    uncensored: bool | None = None
+    remote: bool = False
+    claimed_brand: str | None = None
+    resolved_by: str | None = None
+    confidence: float | None = None
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an address is, and what kind of network it is in. All None without a database.
+
+    Attributes:
+        country: ISO 3166-1 alpha-2. region, city: as the database spells them.
+        asn: number of the autonomous system. as_name: its name in the database.
+        network_type, tier: classes of `data/networks/`; None is unknown. network_rule: the rule that decided.
+    """
+
+    country: str | None = None
+    region: str | None = None
+    city: str | None = None
+    asn: int | None = None
+    as_name: str | None = None
+    network_type: str | None = None
+    tier: str | None = None
+    network_rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """How far a host's answers are to be doubted: 0 not, 1 weakly, 2 strongly; and why (reason ids)."""
+
+    score: int = 0
+    reasons: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Everything the census concludes of one conversation: the last noun before the snapshot."""
+
+    conversation: Conversation
+    identity: Identity = field(default_factory=Identity)
+    lineages: tuple[Lineage, ...] = ()
+    """One for each of `identity.models`, in their order."""
+    doubt: Doubt = field(default_factory=Doubt)
+    place: Place = field(default_factory=Place)
