@@ -19,4 +19,16 @@ What we know about the world is in `data/`; what we promise about shape is in `s
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import duckdb
+
 __version__ = "0.1.0"
+
+
+def connect(path: Any = "census-data", **options: Any) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with tables and views over the finished runs of an output folder (`census.query.connect`)."""
+    from census.query import connect as open_runs
+
+    return open_runs(path, **options)

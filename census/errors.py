@@ -58,3 +58,9 @@ class ScanStopped(CensusError):
     """A scan that stopped before its last target; it can be resumed."""
 
     exit_code = 9
+
+
+class ScannerFault(CensusError):
+    """This machine, not the host asked, is at its limit: out of file descriptors, ports or memory for sockets."""
+
+    exit_code = 10

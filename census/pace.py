@@ -1,0 +1,183 @@
+"""How fast the census may knock: so many connections a second over all, so many to one network, so many at once.
+
+Only waiting lives here; nothing is sent. `docs/decisions/pace.md` has the measurements behind the constants.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import socket
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from asyncio_throttle.throttler import Throttler
+
+from census.errors import UsageError
+
+PROMISE_S = 0.1
+"""Seconds of the window in which the rate is never exceeded by more than one connection."""
+
+LATE_S = 0.002
+"""How much later than its admission a sender may wake, seconds, with the promise still kept where it connects."""
+
+WINDOWS = range(2, 6)
+"""Into how many periods PROMISE_S may be cut: a period of 20 to 50 ms, so that no burst is longer."""
+
+SPREAD_S = 0.005
+"""Seconds in which at most twice the rate is let through, so that a period's share does not leave in one burst."""
+
+MIN_POLL_S, MAX_POLL_S = 0.001, 0.01
+"""Shortest and longest sleep of the throttle, seconds. The event loop's timers resolve 1 ms; less would spin."""
+
+POLLS = 50
+"""Looks at the clock in one period, as far as the sleeps above allow: a period then ends about one in fifty late."""
+
+
+def _positive(name: str, value: float) -> float:
+    if not (value > 0 and math.isfinite(value)):
+        raise UsageError(f"{name} must be a positive number, not {value}")
+    return value
+
+
+def _budget(rate: float) -> tuple[int, float]:
+    """How many connections in how many seconds (a sliding window) keep the promise and lose least of the rate.
+
+    With a limit k in a period P, a window of W seconds holds at most k * ceil(W / P), which must be at most
+    rate * PROMISE_S + 1. A slow rate is one connection in each 1 / rate seconds, which keeps it by itself.
+    """
+    window = PROMISE_S + LATE_S
+    choices = [(1, 1 / rate)]
+    for windows in WINDOWS:
+        limit = math.floor((rate * PROMISE_S + 1) / windows)
+        if limit:
+            choices.append((limit, max(window / windows, limit / rate)))
+    return max(choices, key=lambda choice: choice[0] / (choice[1] + MIN_POLL_S))
+
+
+def network_of(ip: str) -> str | bytes:
+    """The network whose rate an address counts against: its IPv4 /24 or IPv6 /48."""
+    return socket.inet_pton(socket.AF_INET6, ip)[:6] if ":" in ip else ip[: ip.rindex(".")]
+
+
+@dataclass(slots=True)
+class _Network:
+    """A network somebody waits for or that was asked less than 1 / network_rate ago; all others are forgotten."""
+
+    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
+    rest: asyncio.TimerHandle | None = None
+
+
+class Pace:
+    """Admission of new connections: `rate` a second over all, `network_rate` to one network, `senders` at once.
+
+    `rate` and `network_rate` are connections a second; a network is an IPv4 /24 or an IPv6 /48 of the address given
+    (in the simulated internet, of the simulated address). Raises UsageError when one of the three is not positive.
+
+    Use: `async with Pace(...) as pace`, then in each sender `async with pace.senders: await pace.admit(ip)`.
+    One task waits on the throttle for all: asyncio-throttle wakes each of its waiters at each poll.
+    """
+
+    def __init__(self, rate: float, network_rate: float, senders: int) -> None:
+        self.senders = asyncio.Semaphore(int(_positive("senders", senders)))
+        self._network_rest = 1 / _positive("network rate", network_rate)
+        self._total = Throttler(1)
+        self._spread = Throttler(1, period=SPREAD_S, retry_interval=SPREAD_S / 2)
+        self._networks: dict[str | bytes, _Network] = {}
+        self._ready: deque[str | bytes] = deque()
+        self._wake = asyncio.Event()
+        self._dispatcher: asyncio.Task[None] | None = None
+        self.rate = rate
+
+    @property
+    def rate(self) -> float:
+        """Connections a second over all. Settable while running; UsageError when not positive."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        self._rate = _positive("rate", rate)
+        self._total.rate_limit, self._total.period = _budget(rate)
+        self._total.retry_interval = min(MAX_POLL_S, max(MIN_POLL_S, self._total.period / POLLS))
+        self._spread.rate_limit = math.ceil(2 * rate * SPREAD_S)
+
+    async def __aenter__(self) -> Self:
+        self._dispatcher = asyncio.create_task(self._dispatch(), name="pace")
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        task, self._dispatcher = self._dispatcher, None
+        if task is not None:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def admit(self, ip: str) -> None:
+        """Return when one new connection to `ip` may be opened: first come first served within its network.
+
+        A busy network holds up nobody else. Raises CancelledError when the pace ends first.
+        """
+        if self._dispatcher is None or self._dispatcher.done():
+            raise RuntimeError("the pace is not running")
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._queue(network_of(ip), turn)
+        await turn
+
+    def _queue(self, key: str | bytes, turn: asyncio.Future[None]) -> None:
+        network = self._networks.get(key)
+        if network is None:
+            network = self._networks[key] = _Network()
+        network.waiting.append(turn)
+        if network.rest is None and len(network.waiting) == 1:
+            self._line_up(key)
+
+    def _line_up(self, key: str | bytes) -> None:
+        self._ready.append(key)
+        self._wake.set()
+
+    def _rested(self, key: str | bytes) -> None:
+        """The network may be asked again: it lines up behind the others, or is forgotten."""
+        network = self._networks[key]
+        network.rest = None
+        if network.waiting:
+            self._line_up(key)
+        else:
+            del self._networks[key]
+
+    async def _dispatch(self) -> None:
+        try:
+            while True:
+                while not self._ready:
+                    self._wake.clear()
+                    await self._wake.wait()
+                async with self._spread, self._total:
+                    self._admit_next()
+        finally:
+            self._end()
+
+    def _admit_next(self) -> None:
+        """Give the turn to the first sender that still waits for the first network in line."""
+        key = self._ready.popleft()
+        network = self._networks[key]
+        while network.waiting:
+            turn = network.waiting.popleft()
+            if not turn.done():
+                turn.set_result(None)
+                network.rest = asyncio.get_running_loop().call_later(self._network_rest, self._rested, key)
+                return
+        del self._networks[key]
+
+    def _end(self) -> None:
+        """Leave no sender waiting for a turn that cannot come."""
+        for network in self._networks.values():
+            if network.rest is not None:
+                network.rest.cancel()
+            for turn in network.waiting:
+                turn.cancel()
+        self._networks.clear()
+        self._ready.clear()

@@ -1,0 +1,187 @@
+"""Finished runs -> DuckDB: the tables, then the views. Nothing here writes to a run.
+
+A reader takes the list of files from each run's manifest, never from a pattern, so that unfinished runs, left-overs
+and copies are never read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import date, datetime
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from census import duck
+from census.errors import CensusError, QueryError, SnapshotError
+from census.manifest import MANIFEST, Run, read_run, run_folders, table_sql
+from census.schema import tables, views
+
+Moment = datetime | date | str | None
+"""A UTC time, a day, or text such as `2026-11` or `2026-11-22T15:00`."""
+
+_QUERIES = ("SELECT", "MULTI")
+"""DuckDB's kinds of statement that are queries. DESCRIBE, SHOW and SUMMARIZE count as SELECT, PIVOT as MULTI."""
+
+_EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE\b|\s*\([^()]*\))?", re.IGNORECASE)
+"""What stands before the statement that is explained. ANALYZE runs it, even COPY, so that one must be a query too."""
+
+
+def connect(
+    path: Path | str | Sequence[Path | str] = ".",
+    *,
+    runs: Sequence[str] | None = None,
+    since: Moment = None,
+    until: Moment = None,
+    locked: bool = True,
+    damaged: Callable[[str], None] | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with the tables and views of `schemas/` over finished runs.
+
+    Args:
+        path: an output folder (with `runs/`), the folder of one run, or a list of such folders.
+        runs: only the runs of these names.
+        since, until: only runs that began in this time (UTC, both ends included: `until="2026-11"` is all of November).
+        locked: the connection reads the files of these runs and nothing else: no other file, no network, no Python
+            variable, and no setting can be changed. Pass False to join tables of your own in a notebook.
+        damaged: is told of each run that has a missing or damaged file, and the run is left out; without it that is
+            an error. `census verify` looks closer.
+
+    Raises SnapshotError for a run that is missing, damaged, or of another schema.
+    """
+    chosen = _whole(select_runs(path, runs=runs, since=since, until=until), damaged)
+    connection = duck.open_duckdb()
+    try:
+        _create_views(connection, chosen)
+        if locked:
+            _lock(connection, chosen)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def select_runs(
+    path: Path | str | Sequence[Path | str] = ".",
+    *,
+    runs: Sequence[str] | None = None,
+    since: Moment = None,
+    until: Moment = None,
+) -> list[Run]:
+    """The finished runs that `connect` reads, by name, which is by time. Raises SnapshotError for an unknown name."""
+    paths = [path] if isinstance(path, Path | str) else path
+    folders = sorted({f.absolute() for p in paths for f in _folders(Path(p))}, key=lambda f: (f.name, f))
+    found = [read_run(folder) for folder in folders]
+    names = [run.run_id for run in found]
+    if unknown := sorted(set(runs or ()) - set(names)):
+        raise SnapshotError(f"no finished run {', '.join(unknown)}; there are: {', '.join(names) or 'none'}")
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise SnapshotError(f"run {', '.join(twice)} is there twice; name one of the two folders")
+    return [run for run in found if (runs is None or run.run_id in runs) and _began(run.run_id, since, until)]
+
+
+def _folders(path: Path) -> list[Path]:
+    if (path / MANIFEST).is_file():
+        return [path]
+    if not path.is_dir():
+        raise SnapshotError(f"{path}: no such folder; name an output folder or the folder of a run")
+    return run_folders(path)
+
+
+def _began(run_id: str, since: Moment, until: Moment) -> bool:
+    """Compare digits of times: a shorter one is a whole day, month or year."""
+    first, last, began = _digits(since), _digits(until), _digits(run_id.partition("Z")[0])
+    return first <= began and (not last or began[: len(last)] <= last)
+
+
+def _digits(moment: Moment) -> str:
+    """The digits of a time: year, month, day, hour, minute, second, as far as they are given."""
+    text = moment.strftime("%Y%m%d%H%M%S") if isinstance(moment, datetime) else str(moment or "")
+    digits = "".join(c for c in text if c.isascii() and c.isdigit())
+    if text and (len(digits) not in (4, 6, 8, 10, 12, 14) or not set(text) <= set("0123456789-:T Z")):
+        raise QueryError(f"{text!r} is not a time; write 2026, 2026-11, 2026-11-22 or 2026-11-22T15:00:00 (UTC)")
+    return digits
+
+
+def _whole(runs: Sequence[Run], damaged: Callable[[str], None] | None) -> list[Run]:
+    """The runs whose files are what was written; hashing is left to threads, for it is done outside of Python."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        problems = list(pool.map(Run.damage, runs))
+    if damaged is None and any(problems):
+        text = "\n".join(line for lines in problems for line in lines)
+        raise SnapshotError(f"{text}\nrestore what is damaged from a copy, or leave its run out")
+    for run, lines in zip(runs, problems, strict=True):
+        if lines and damaged is not None:
+            damaged(f"{run.run_id} is left out: {lines[0]}")
+    return [run for run, lines in zip(runs, problems, strict=True) if not lines]
+
+
+def _create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
+    for table in tables().values():
+        _create(connection, table.name, table_sql(table, runs), table.about)
+    for view in views().values():
+        _create(connection, view.name, view.sql, view.contract)
+
+
+def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str, about: str) -> None:
+    try:
+        connection.execute(f"CREATE OR REPLACE VIEW {duck.name(name)} AS {sql}")
+        connection.execute(f"COMMENT ON VIEW {duck.name(name)} IS {duck.text(about)}")
+    except duckdb.Error as problem:
+        raise QueryError(f"view {name}: {problem}") from None
+
+
+def _lock(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
+    """From now on the connection opens the files of these runs and nothing else, and keeps its settings."""
+    paths = ", ".join(
+        duck.text(str(path.absolute())) for run in runs for table in tables() for path in run.paths(table)
+    )
+    connection.execute(f"SET allowed_paths = [{paths}]")
+    connection.execute("SET python_enable_replacements = false")
+    connection.execute("SET enable_external_access = false")
+    connection.execute("SET lock_configuration = true")
+
+
+def run_sql(connection: duckdb.DuckDBPyConnection, sql: str) -> pa.Table:
+    """The rows of one query as an Arrow table; timestamps are UTC without a zone.
+
+    Raises QueryError for anything but one SELECT, WITH, FROM, VALUES, PIVOT, DESCRIBE, SHOW, SUMMARIZE or EXPLAIN, and
+    for SQL that DuckDB refuses.
+    """
+    try:
+        _require_query(connection, sql)
+        return connection.sql(sql).to_arrow_table()
+    except duckdb.Error as problem:
+        raise QueryError(str(problem)) from None
+
+
+def _require_query(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
+    statements = connection.extract_statements(sql)
+    if len(statements) != 1:
+        raise QueryError(f"one statement at a time; these are {len(statements)}")
+    kind = statements[0].type.name
+    if kind == "EXPLAIN" and (explained := _EXPLAIN.match(sql)):
+        _require_query(connection, sql[explained.end() :])
+    elif kind not in _QUERIES:
+        raise QueryError(f"{kind} is not a query: only SELECT and its like (WITH, FROM, DESCRIBE, SUMMARIZE, EXPLAIN)")
+
+
+def write_db(path: Path, out: Path) -> None:
+    """Write the tables and views over the finished runs of `out` into the DuckDB file `path`, for any DuckDB client.
+
+    The file holds views, not rows: the runs have to stay where they are, and it is to be written again when runs are
+    added. In a DuckDB file that is there already, whatever else it holds is kept. Raises QueryError, SnapshotError.
+    """
+    runs = select_runs(out)
+    _whole(runs, None)
+    try:
+        with duck.open_duckdb(path) as connection:
+            connection.execute("BEGIN")
+            _create_views(connection, runs)
+            connection.execute("COMMIT")
+    except (duckdb.Error, CensusError) as problem:
+        raise QueryError(f"{path}: {problem}") from None

@@ -1,0 +1,881 @@
+"""One question -> an answer, and the answer in the reader's format.
+
+The questions are the files of `data/reports/`: this file reads their headers, binds their parameters, says over which
+runs and suspects an answer speaks, and writes it. What a figure means is decided there, in SQL; not here.
+"""
+
+from __future__ import annotations
+
+import csv
+import difflib
+import io
+import json
+import math
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Literal
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.cells import cell_len
+
+from census import duck, hostile, query, resources, schema
+from census.errors import DataError, QueryError
+
+FORMATS = ("table", "csv", "json", "markdown", "parquet")
+"""How an answer can be written. All but parquet are text."""
+
+SUSPECTS = ("include", "exclude", "only")
+"""What to do with hosts that have an endpoint of suspect = 2."""
+
+FAMILIES = ("family_raw", "lineage", "weights")
+"""The notions of family that a report may offer as `by`."""
+
+MAX_CELL = 60
+"""Characters of one cell of a table or Markdown page. Names of models can be a thousand long."""
+
+HEADING = 9
+"""Columns of a heading before it goes on in the next line, where the cells below it are not wider anyway."""
+
+WIDTH = 110
+"""Columns of prose around a table: fixed, so that output does not depend on the terminal."""
+
+SYNTHETIC = "synthetic: a simulated internet, not a measurement"
+
+_Show = Callable[[str, Any, bool], str]
+"""Name of a column, a value of it, whether it holds numbers -> the text of a cell."""
+
+_REQUIRED = ("definition", "unit", "denominator", "weighting")
+_OPTIONAL = ("parameter", "evidence")
+_HEADER = re.compile(r"-- (\w+): (.+)")
+_PARAMETER = re.compile(r"(\w+) = ([^;]+); (.+)")
+_FACT = re.compile(r"\{(\w+)\}")
+_RELATION = re.compile(r"\b(?:FROM|JOIN)\s+([a-z_]+)")
+_MOMENT = re.compile(r"(\d{4}(-?\d\d(-?\d\d([T ]?\d\d(:?\d\d(:?\d\d)?)?)?)?)?Z?)?")
+_SHARE = re.compile(r"(?:^|_)share(?:_|$)")
+
+
+# --- the questions -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """Something the asker may choose.
+
+    Attributes:
+        choices: the words allowed; the first is the default.
+        kind: "choice" allows only the words; "text" any text beside them; "run" the id of a run, with no default.
+    """
+
+    name: str
+    choices: tuple[str, ...]
+    kind: Literal["choice", "text", "run"]
+    about: str
+
+    @property
+    def default(self) -> str | None:
+        """The value when none is given; None where one must be given."""
+        return self.choices[0] if self.choices else None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """One file of `data/reports/`: a question, what its figures mean, and the SQL that answers it.
+
+    Attributes:
+        denominator: words with `{names}` of columns of `facts`, so that every denominator comes with its number.
+        located: the answer rests on the geolocation databases of the runs.
+        facts: SQL of one row of numbers that the whole answer needs. sql: SQL of the rows.
+    """
+
+    name: str
+    question: str
+    definition: str
+    unit: str
+    denominator: str
+    weighting: str
+    parameters: tuple[Parameter, ...]
+    sql: str
+    facts: str
+    located: bool = False
+
+    def says(self, facts: Mapping[str, Any]) -> str:
+        """The denominator with its numbers."""
+        return _FACT.sub(lambda found: _number(found[1], facts[found[1]]), self.denominator)
+
+
+def reports(folder: Path | None = None) -> Mapping[str, Report]:
+    """The reports by name, from the `*.sql` of `folder` (default `data/reports/`).
+
+    Raises DataError where a header is incomplete.
+    """
+    files = sorted((folder or resources.data("reports")).glob("*.sql"))
+    return MappingProxyType({path.stem: _read(path) for path in files})
+
+
+def _read(path: Path) -> Report:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    length = next((i for i, line in enumerate(lines) if not line.startswith("--")), len(lines))
+    question = lines[0].removeprefix("--").strip() if lines else ""
+    if not length or not question.endswith("?"):
+        raise DataError(f"{path.name}:1: the first line is the question, as '-- How many …?'")
+    keys = _header(path.name, lines[1:length])
+    facts, sql = _statements(path.name, "\n".join(lines[length:]))
+    parameters = tuple(_parameter(path.name, text) for text in keys.pop("parameter", []))
+    texts = {key: values[0] for key, values in keys.items()}
+    located = texts.pop("evidence", None) == "geolocation"
+    return Report(
+        name=path.stem, question=question, parameters=parameters, sql=sql, facts=facts, located=located, **texts
+    )
+
+
+def _header(place: str, lines: Sequence[str]) -> dict[str, list[str]]:
+    keys: dict[str, list[str]] = {}
+    for text in _joined(lines):
+        found = _HEADER.fullmatch(text)
+        if not found or found[1] not in _REQUIRED + _OPTIONAL:
+            raise DataError(
+                f"{place}: '{text}' is no header line; write '-- key: value' with a key of {_REQUIRED + _OPTIONAL}"
+            )
+        keys.setdefault(found[1], []).append(found[2])
+    _complete(place, keys)
+    return keys
+
+
+def _complete(place: str, keys: Mapping[str, list[str]]) -> None:
+    if missing := [key for key in _REQUIRED if key not in keys]:
+        raise DataError(f"{place}: the header lacks '-- {missing[0]}: …'; a figure without it means nothing")
+    if twice := [key for key, values in keys.items() if key != "parameter" and len(values) > 1]:
+        raise DataError(f"{place}: the header says '{twice[0]}' twice")
+    if not _FACT.search(keys["denominator"][0]):
+        raise DataError(f"{place}: the denominator names no {{number}} of the first statement")
+
+
+def _joined(lines: Iterable[str]) -> Iterator[str]:
+    """Header lines with their continuations, which are indented below them."""
+    text = ""
+    for line in lines:
+        if line.startswith("--   ") and text:
+            text += " " + line.removeprefix("--").strip()
+            continue
+        if text:
+            yield text
+        text = line
+    if text:
+        yield text
+
+
+def _statements(place: str, body: str) -> tuple[str, str]:
+    parts = [part.strip() for part in body.strip().removesuffix(";").split(";\n")]
+    if len(parts) != 2 or not all(parts):
+        raise DataError(
+            f"{place}: two statements are needed, the numbers and the rows, with one ';' at a line's end between them"
+        )
+    return parts[0], parts[1]
+
+
+def _parameter(place: str, text: str) -> Parameter:
+    if not (found := _PARAMETER.fullmatch(text)):
+        raise DataError(f"{place}: 'parameter: {text}' is not 'name = choice | choice; what it does'")
+    words = [word.strip() for word in found[2].split("|")]
+    choices = tuple(word for word in words if word not in ("TEXT", "RUN"))
+    kind: Literal["choice", "text", "run"] = "run" if "RUN" in words else "text" if "TEXT" in words else "choice"
+    return Parameter(found[1], choices, kind, found[3])
+
+
+def _words(folder: Path | None) -> dict[str, str]:
+    """The relations that reports share: name -> SELECT, from the files of `words/`."""
+    files = sorted((resources.data("reports", "words")).glob("*.sql"))
+    own = sorted(folder.joinpath("words").glob("*.sql")) if folder else []
+    return {path.stem: _contract(path)[1] for path in [*files, *own]}
+
+
+def _contract(path: Path) -> tuple[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    about = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
+    return " ".join(about), "\n".join(line for line in lines if not line.startswith("--")).strip()
+
+
+def _composed(sql: str, words: Mapping[str, str]) -> str:
+    """The statement with the shared relations it reads, each defined before it is read."""
+    needed: dict[str, str] = {}
+
+    def need(text: str) -> None:
+        for name in _RELATION.findall(text):
+            if name in words and name not in needed:
+                need(words[name])
+                needed[name] = words[name]
+
+    need(sql)
+    shared = ",\n".join(f"{name} AS (\n{text}\n)" for name, text in needed.items())
+    if not shared:
+        return sql
+    return f"WITH {shared},\n{sql[5:]}" if sql.startswith("WITH ") else f"WITH {shared}\n{sql}"
+
+
+# --- the runs ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    run_id: str
+    started_at: datetime
+    is_simulated: bool
+    census: tuple[str, int, int]
+    shard: int
+    sampled: bool
+    geo: tuple[Mapping[str, Any], ...] | None
+
+    @property
+    def shards(self) -> int:
+        return self.census[2]
+
+
+def select_runs(
+    connection: duckdb.DuckDBPyConnection,
+    since: str | datetime | None = None,
+    until: str | datetime | None = None,
+    runs: Sequence[str] = (),
+) -> list[str]:
+    """Ids of the runs a report covers, sorted; `connection` shows all finished runs.
+
+    The runs named, else those started from `since` up to `until` (UTC; `2026-11` is the whole month), else the newest
+    census: the newest run with the other shards of the same target set and seed. Raises QueryError when none is left.
+    """
+    known = _runs(connection)
+    if runs:
+        return sorted({_known(run, known).run_id for run in runs})
+    if since is None and until is None:
+        return [run.run_id for run in _censuses(known)[-1]]
+    first, last = _digits(since), _digits(until)
+    chosen = [run.run_id for run in known if _began(run, first, last)]
+    if not chosen:
+        raise QueryError(
+            f"no finished run started from {since or 'ever'} to {until or 'now'}; they are of {_span(known)}"
+        )
+    return chosen
+
+
+def _began(run: _Run, first: str, last: str) -> bool:
+    began = f"{run.started_at:%Y%m%d%H%M%S}"
+    return first <= began and began[: len(last)] <= last
+
+
+def _digits(moment: str | datetime | None) -> str:
+    """The digits of a time as far as they are given: a shorter one is a whole day, month or year."""
+    text = f"{moment:%Y%m%d%H%M%S}" if isinstance(moment, datetime) else moment or ""
+    if not _MOMENT.fullmatch(text):
+        raise QueryError(f"'{text}' is not a time; write 2026, 2026-11, 2026-11-22 or 2026-11-22T15:00:00 (UTC)")
+    return re.sub(r"\D", "", text)
+
+
+def _runs(connection: duckdb.DuckDBPyConnection) -> tuple[_Run, ...]:
+    columns = "run_id, started_at, is_simulated, target_set, seed, shards, shard, settings, geo"
+    rows = connection.execute(f"SELECT {columns} FROM runs ORDER BY run_id").fetchall()
+    if not rows:
+        raise QueryError("there is no finished run to report on; 'census scan' or 'census simulate' makes one")
+    return tuple(_run(row) for row in rows)
+
+
+def _run(row: tuple[Any, ...]) -> _Run:
+    settings = json.loads(row[7])
+    sampled = isinstance(settings, dict) and settings.get("max_targets") is not None
+    return _Run(row[0], row[1], row[2], (row[3], row[4], row[5]), row[6], sampled, row[8] and tuple(row[8]))
+
+
+def _known(run_id: str, known: Sequence[_Run]) -> _Run:
+    for run in known:
+        if run.run_id == run_id:
+            return run
+    raise QueryError(f"there is no finished run '{run_id}'{_nearest(run_id, [run.run_id for run in known])}")
+
+
+def _censuses(known: Sequence[_Run]) -> list[list[_Run]]:
+    """The runs, grouped: shards of one target set and seed are one census, until one of its shards comes again."""
+    groups: list[list[_Run]] = []
+    latest: dict[tuple[str, int, int], list[_Run]] = {}
+    for run in sorted(known, key=lambda run: run.run_id):
+        group = latest.get(run.census)
+        if group is None or any(run.shard == other.shard for other in group):
+            group = latest[run.census] = []
+        else:
+            groups.remove(group)
+        group.append(run)
+        groups.append(group)
+    return groups
+
+
+def _span(known: Sequence[_Run]) -> str:
+    return f"{_short(known[0].started_at)} to {_short(known[-1].started_at)}"
+
+
+def _short(moment: datetime) -> str:
+    return f"{moment:%Y-%m-%d %H:%M} UTC"
+
+
+# --- asking --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of one report, and all that must be said beside them.
+
+    Attributes:
+        rows: shares are fractions of 1, null is unknown, times are UTC.
+        facts: numbers of the whole answer, by name; the denominators are among them.
+        runs: ids of the runs covered, sorted. first, last: when the earliest and the latest of them started.
+        synthetic: the runs covered are of a simulated internet.
+        suspects: how many suspect hosts are in or left out.
+    """
+
+    report: Report
+    parameters: Mapping[str, str]
+    rows: pa.Table
+    facts: Mapping[str, int | float | None]
+    runs: tuple[str, ...]
+    first: datetime
+    last: datetime
+    synthetic: bool
+    suspects: str
+    footnotes: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of the columns of `rows`."""
+        return tuple(self.rows.column_names)
+
+
+def answer(
+    output: Path,
+    name: str,
+    arguments: Sequence[str] = (),
+    *,
+    runs: Sequence[str] = (),
+    since: str | None = None,
+    until: str | None = None,
+    by: str = "family_raw",
+    suspects: str = "include",
+    limit: int | None = None,
+) -> Answer:
+    """Ask one question of the runs in folder `output`. Raises QueryError and SnapshotError.
+
+    `arguments` are the runs the report asks for, in its order, and `parameter=value` for everything else.
+    """
+    parameters = _arguments(_find(name, None), arguments)
+    named = _runs_named(_find(name, None), parameters)
+    with closing(query.connect(output)) as connection:
+        chosen = select_runs(connection, since, until, runs or _whole(connection, named))
+    with closing(query.connect(output, runs=chosen)) as connection:
+        return ask(connection, name, parameters=parameters, suspects=suspects, by=by, limit=limit)
+
+
+def _runs_named(report: Report, parameters: Mapping[str, str]) -> list[str]:
+    return [parameters[p.name] for p in report.parameters if p.kind == "run" and p.name in parameters]
+
+
+def _whole(connection: duckdb.DuckDBPyConnection, named: Sequence[str]) -> list[str]:
+    """The runs named, with the other shards of their censuses."""
+    known = _runs(connection) if named else ()
+    return [shard for run_id in named for shard in _census_of(run_id, known)]
+
+
+def _arguments(report: Report, arguments: Sequence[str]) -> dict[str, str]:
+    plain = [text for text in arguments if "=" not in text]
+    places = [parameter.name for parameter in report.parameters if parameter.kind == "run"]
+    if len(plain) > len(places):
+        raise QueryError(
+            f"report '{report.name}' has no use for '{plain[len(places)]}'; parameters are written name=value"
+        )
+    given = dict(text.split("=", 1) for text in arguments if "=" in text)
+    return {**dict(zip(places, plain, strict=False)), **given}
+
+
+def ask(
+    connection: duckdb.DuckDBPyConnection,
+    name: str,
+    *,
+    parameters: Mapping[str, str] = MappingProxyType({}),
+    suspects: str = "include",
+    by: str = "family_raw",
+    limit: int | None = None,
+    folder: Path | None = None,
+) -> Answer:
+    """Answer one report over the runs that `connection` shows as runs, probes, hosts and models.
+
+    `by` is ignored by reports that know no families. Raises QueryError for a report, parameter or value that does not
+    exist, for a connection without runs, and for one that mixes simulated with real runs.
+    """
+    report = _find(name, folder)
+    known = _runs(connection)
+    values = _values(report, parameters, by)
+    bound = {key: _bound(report, key, value, known) for key, value in values.items()}
+    bound["suspects"] = _one_of("--suspects", suspects, SUSPECTS)
+    covered = _covered(known, [value for value in bound.values() if isinstance(value, list)])
+    asker = _Asker(connection, _words(folder), bound, report.name)
+    facts = asker.run(report.facts).to_pylist()[0]
+    rows = asker.run(report.sql)
+    return Answer(
+        report=report,
+        parameters=MappingProxyType(values),
+        rows=rows.slice(0, limit),
+        facts=MappingProxyType(facts),
+        runs=tuple(run.run_id for run in covered),
+        first=covered[0].started_at,
+        last=covered[-1].started_at,
+        synthetic=covered[0].is_simulated,
+        suspects=_suspects_note(connection, name, suspects, "suspects" in asker.used),
+        footnotes=(*_footnotes(report, covered, "suspects" in asker.used), *_cut(rows, limit)),
+    )
+
+
+@dataclass(slots=True)
+class _Asker:
+    """Runs statements of one report with its values, and remembers which of them were used."""
+
+    connection: duckdb.DuckDBPyConnection
+    words: Mapping[str, str]
+    values: Mapping[str, str | list[str]]
+    name: str
+    used: set[str] = field(default_factory=set)
+
+    def run(self, sql: str, prefix: str = "") -> pa.Table:
+        try:
+            statement = prefix + _composed(sql, self.words)
+            names = self.connection.extract_statements(statement)[0].named_parameters
+            self.used |= names
+            if unknown := sorted(names - set(self.values)):
+                raise DataError(f"{self.name}.sql uses ${unknown[0]}, which no '-- parameter:' line declares")
+            return self.connection.sql(statement, params={n: self.values[n] for n in names}).to_arrow_table()
+        except duckdb.Error as problem:
+            raise QueryError(f"report '{self.name}': {problem}") from None
+
+
+def _find(name: str, folder: Path | None) -> Report:
+    known = reports(folder)
+    if name not in known:
+        raise QueryError(f"there is no report '{name}'{_nearest(name, known)}; 'census report' lists them")
+    return known[name]
+
+
+def _nearest(word: str, known: Iterable[str]) -> str:
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def _values(report: Report, given: Mapping[str, str], by: str) -> dict[str, str]:
+    """Every parameter of the report with its value: as given, or its default."""
+    names = [parameter.name for parameter in report.parameters]
+    if unknown := [name for name in given if name not in names]:
+        offered = ", ".join(names) or "none"
+        raise QueryError(
+            f"report '{report.name}' has no parameter '{unknown[0]}'{_nearest(unknown[0], names)}; it has: {offered}"
+        )
+    _one_of("--by", by, FAMILIES)
+    wanted = {"by": by, **given} if "by" in names else given
+    return {parameter.name: _value(report, parameter, wanted) for parameter in report.parameters}
+
+
+def _value(report: Report, parameter: Parameter, given: Mapping[str, str]) -> str:
+    value = given.get(parameter.name, parameter.default)
+    if value is None:
+        raise QueryError(f"report '{report.name}' needs '{parameter.name}': {parameter.about}")
+    return _one_of(parameter.name, value, parameter.choices) if parameter.kind == "choice" else value
+
+
+def _one_of(name: str, value: str, choices: Sequence[str]) -> str:
+    if value not in choices:
+        raise QueryError(
+            f"'{value}' is no choice of {name}{_nearest(value, choices)}; choose from: {', '.join(choices)}"
+        )
+    return value
+
+
+def _bound(report: Report, name: str, value: str, known: Sequence[_Run]) -> str | list[str]:
+    kind = next(parameter.kind for parameter in report.parameters if parameter.name == name)
+    return _census_of(value, known) if kind == "run" else value
+
+
+def _census_of(run_id: str, known: Sequence[_Run]) -> list[str]:
+    """The run with the other shards of its census."""
+    wanted = _known(run_id, known)
+    return next([run.run_id for run in group] for group in _censuses(known) if wanted in group)
+
+
+def _covered(known: tuple[_Run, ...], chosen: Sequence[list[str]]) -> tuple[_Run, ...]:
+    wanted = {run_id for run_ids in chosen for run_id in run_ids}
+    covered = tuple(run for run in known if not chosen or run.run_id in wanted)
+    if len({run.is_simulated for run in covered}) > 1:
+        simulated = next(run.run_id for run in covered if run.is_simulated)
+        raise QueryError(
+            f"'{simulated}' is of a simulated internet and others are real: never in one answer; name runs with --run"
+        )
+    return covered
+
+
+def _suspects_note(connection: duckdb.DuckDBPyConnection, name: str, suspects: str, apply: bool) -> str:
+    if not apply and suspects != "include":
+        raise QueryError(f"report '{name}' counts targets, not hosts: --suspects does not apply to it")
+    if not apply:
+        return "do not apply: every target counts"
+    sql = "SELECT count(DISTINCT ip), count(DISTINCT ip) FILTER (suspect >= 2) FROM hosts"
+    hosts, doubted = connection.execute(sql).fetchall()[0]
+    return {
+        "include": f"included ({doubted:,} of {hosts:,} hosts)",
+        "exclude": f"left out ({doubted:,} of {hosts:,} hosts)",
+        "only": f"only these ({doubted:,} of {hosts:,} hosts; the other {hosts - doubted:,} are left out)",
+    }[suspects]
+
+
+def _footnotes(report: Report, covered: Sequence[_Run], of_hosts: bool) -> Iterator[str]:
+    compared = any(parameter.kind == "run" for parameter in report.parameters)
+    if of_hosts and not compared and len(covered) > 1:
+        yield (
+            f"Union of {len(covered)} runs: a host counts once however often it was seen, with every model "
+            "it ever listed, at the place and version of its latest observation."
+        )
+    for group in _censuses(covered):
+        if len(group) < group[0].shards:
+            yield f"Of the census of {group[0].run_id} only {len(group)} of {group[0].shards} shards are covered."
+    if any(run.sampled for run in covered):
+        yield "Only a sample of the target list was asked: shares are estimates of those of the whole list."
+    if report.located:
+        yield from _credits(covered)
+
+
+def _credits(covered: Sequence[_Run]) -> Iterator[str]:
+    if any(not run.geo for run in covered):
+        yield "Some runs had no geolocation database: their hosts are at unknown places."
+    yield from sorted({str(item["attribution"]) for run in covered for item in run.geo or () if item["attribution"]})
+
+
+def _cut(rows: pa.Table, limit: int | None) -> Iterator[str]:
+    if limit is not None and limit < rows.num_rows:
+        yield f"The first {limit:,} of {rows.num_rows:,} rows."
+
+
+def check(connection: duckdb.DuckDBPyConnection | None = None, folder: Path | None = None) -> list[str]:
+    """What is wrong with the reports, one line each: SQL that does not bind, numbers missing, parameters unused.
+
+    Without a connection the SQL is bound against the empty tables of `schemas/tables/`.
+    """
+    if connection is None:
+        with closing(duck.open_duckdb()) as empty:
+            _create_tables(empty)
+            return check(empty, folder)
+    try:
+        return [problem for report in reports(folder).values() for problem in _problems(connection, report, folder)]
+    except DataError as problem:
+        return [str(problem)]
+
+
+def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    for table in schema.tables().values():
+        columns = ", ".join(f'"{column.name}" {column.sql}' for column in table.columns)
+        connection.execute(f"CREATE TABLE {table.name} ({columns})")
+
+
+def _problems(connection: duckdb.DuckDBPyConnection, report: Report, folder: Path | None) -> Iterator[str]:
+    values: dict[str, str | list[str]] = {"suspects": "include"}
+    values |= {parameter.name: parameter.default or [] for parameter in report.parameters}
+    asker = _Asker(connection, _words(folder), values, report.name)
+    try:
+        numbers = asker.run(report.facts, "DESCRIBE ").column("column_name").to_pylist()
+        asker.run(report.sql, "DESCRIBE ")
+    except (QueryError, DataError) as problem:
+        yield str(problem)
+        return
+    for name in sorted(set(_FACT.findall(report.denominator)) - set(numbers)):
+        yield f"{report.name}.sql: the denominator names {{{name}}}, which the first statement does not compute"
+    for name in sorted(values.keys() - asker.used - {"suspects"}):
+        yield f"{report.name}.sql: the parameter '{name}' is declared and not used"
+
+
+# --- writing -------------------------------------------------------------------------------------------------------
+
+
+def render(answer: Answer, format: str) -> str | bytes:
+    """The answer as `table`, `csv`, `json`, `markdown` (text) or `parquet` (bytes): equal answers give equal bytes.
+
+    CSV is the rows alone, with the line ends of RFC 4180; the other formats carry the definition and the rest.
+    """
+    writers: dict[str, Callable[[Answer], str | bytes]] = {
+        "table": _as_text,
+        "csv": lambda answer: _csv(answer.rows),
+        "json": lambda answer: _dumped({**_about(answer), "rows": _objects(answer.rows)}),
+        "markdown": _as_markdown,
+        "parquet": lambda answer: _parquet(answer.rows, _about(answer)),
+    }
+    return writers[_one_of("--format", format, FORMATS)](answer)
+
+
+def render_table(rows: pa.Table, format: str) -> str | bytes:
+    """Any table in the same formats, with no words around it and no figure rounded."""
+    writers: dict[str, Callable[[], str | bytes]] = {
+        "table": lambda: "\n".join(_grid(rows, _plain)) + "\n",
+        "csv": lambda: _csv(rows),
+        "json": lambda: _dumped(_objects(rows)),
+        "markdown": lambda: "\n".join(_markdown(rows, _plain)) + "\n",
+        "parquet": lambda: _parquet(rows, {}),
+    }
+    return writers[_one_of("--format", format, FORMATS)]()
+
+
+def _about(answer: Answer) -> dict[str, Any]:
+    report = answer.report
+    return {
+        "report": report.name,
+        "question": report.question,
+        "synthetic": answer.synthetic,
+        "definition": report.definition,
+        "unit": report.unit,
+        "denominator": report.says(answer.facts),
+        "weighting": report.weighting,
+        "parameters": dict(answer.parameters),
+        "runs": list(answer.runs),
+        "first": _simple(answer.first),
+        "last": _simple(answer.last),
+        "suspects": answer.suspects,
+        "facts": {name: _simple(value) for name, value in answer.facts.items()},
+        "notes": list(answer.footnotes),
+    }
+
+
+def _legend(answer: Answer) -> Iterator[tuple[str, str]]:
+    """What stands beside every table, as (label, text)."""
+    report = answer.report
+    yield "definition", report.definition
+    yield "unit", report.unit
+    yield "denominator", report.says(answer.facts)
+    yield "weighting", report.weighting
+    if answer.parameters:
+        yield "parameters", ", ".join(f"{name} = {value}" for name, value in answer.parameters.items())
+    yield "numbers", ", ".join(f"{_label(name)} {_number(name, value)}" for name, value in answer.facts.items())
+    yield "suspects", answer.suspects
+    yield "runs", _runs_covered(answer)
+    for note in answer.footnotes:
+        yield "note", note
+
+
+def _runs_covered(answer: Answer) -> str:
+    if len(answer.runs) == 1:
+        return f"{answer.runs[0]}, started {_short(answer.first)}"
+    started = f"started {_short(answer.first)} to {_short(answer.last)}"
+    return f"{len(answer.runs)} runs, {answer.runs[0]} to {answer.runs[-1]}, {started}"
+
+
+def _as_text(answer: Answer) -> str:
+    head = [answer.report.question, *([SYNTHETIC] if answer.synthetic else []), ""]
+    body = _grid(answer.rows, _shown) if answer.rows.num_rows else ["(no rows)"]
+    legend = [line for label, text in _legend(answer) for line in _wrapped(label, hostile.printable(text))]
+    return "\n".join([*head, *body, "", *legend]) + "\n"
+
+
+def _wrapped(label: str, text: str) -> list[str]:
+    indent = " " * 13
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=f"{label:<13}",
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _as_markdown(answer: Answer) -> str:
+    head = [f"## {answer.report.question}", "", *([f"**{SYNTHETIC}**", ""] if answer.synthetic else [])]
+    body = _markdown(answer.rows, _shown) if answer.rows.num_rows else ["(no rows)"]
+    legend = [f"- **{label}**: {_markdown_text(hostile.printable(text))}" for label, text in _legend(answer)]
+    return "\n".join([*head, *body, "", *legend]) + "\n"
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column ready to be laid out: its name, its cells as text, and whether it stands at the right."""
+
+    name: str
+    cells: list[str]
+    right: bool
+
+    @property
+    def heading(self) -> list[str]:
+        """The name in lines no wider than the cells or HEADING, so that columns stay narrow."""
+        width = max(map(cell_len, self.cells), default=0)
+        return textwrap.wrap(self.name, max(width, HEADING), break_long_words=False) or [""]
+
+
+def _columns(rows: pa.Table, show: _Show) -> list[_Column]:
+    pairs = zip(rows.column_names, rows.columns, strict=True)
+    return [_column(name, values, show) for name, values in pairs]
+
+
+def _column(name: str, values: pa.ChunkedArray, show: _Show) -> _Column:
+    number = pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)
+    cells = [show(name, value, number) for value in values.to_pylist()]
+    return _Column(_label(hostile.printable(name, MAX_CELL)), cells, number)
+
+
+def _grid(rows: pa.Table, show: _Show) -> list[str]:
+    columns = _columns(rows, show)
+    height = max((len(column.heading) for column in columns), default=0)
+    texts = [[""] * (height - len(column.heading)) + column.heading + column.cells for column in columns]
+    widths = [max(map(cell_len, text)) for text in texts]
+    padded = [
+        [_padded(cell, width, column.right) for cell in text]
+        for column, text, width in zip(columns, texts, widths, strict=True)
+    ]
+    lines = ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
+    return [*lines[:height], "  ".join("─" * width for width in widths), *lines[height:]]
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    space = " " * (width - cell_len(text))
+    return space + text if right else text + space
+
+
+def _label(name: str) -> str:
+    return name.replace("_", " ")
+
+
+def _shown(name: str, value: Any, number: bool) -> str:
+    """A cell of a report as a person reads it."""
+    return _number(name, value) if number else "unknown" if value is None else _plain(name, value, number)
+
+
+def _number(name: str, value: float | int | None) -> str:
+    """A figure: shares as per cent with one decimal, other fractions with two, thousands set apart."""
+    if value is None:
+        return "–"
+    if _SHARE.search(name):
+        return f"{100 * value:.1f} %"
+    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def _plain(_name: str, value: Any, _number: bool) -> str:
+    """A cell as it is, cut to MAX_CELL and fit for a terminal."""
+    simple = _simple(value)
+    text = simple if isinstance(simple, str) else "" if simple is None else json.dumps(simple, ensure_ascii=False)
+    return hostile.printable(text, MAX_CELL)
+
+
+def _markdown(rows: pa.Table, show: _Show) -> list[str]:
+    columns = _columns(rows, show)
+    heading = [_markdown_text(column.name) for column in columns]
+    rule = ["--:" if column.right else ":--" for column in columns]
+    lines = zip(*([_markdown_text(cell) for cell in column.cells] for column in columns), strict=True)
+    return [f"| {' | '.join(line)} |" for line in [heading, rule, *lines]]
+
+
+def _markdown_text(text: str) -> str:
+    """Text that Markdown shows as it is: no link, no image, no HTML, no end of the cell."""
+    escaped = re.sub(r"([\\`*_\[\]<>|~&@#])", r"\\\1", text)
+    return escaped.replace("://", "\\://").replace("www.", "www\\.")
+
+
+def _csv(rows: pa.Table) -> str:
+    """RFC 4180; text that a spreadsheet would run as a formula is disarmed."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow([hostile.csv_cell(name) for name in rows.column_names])
+    writer.writerows(zip(*([_csv_cell(v) for v in column.to_pylist()] for column in rows.columns), strict=True))
+    return out.getvalue()
+
+
+def _csv_cell(value: Any) -> str:
+    simple = _simple(value)
+    if simple is None:
+        return ""
+    return hostile.csv_cell(simple) if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False)
+
+
+def _objects(rows: pa.Table) -> list[dict[str, Any]]:
+    return [{name: _simple(value) for name, value in row.items()} for row in rows.to_pylist()]
+
+
+def _dumped(value: Any) -> str:
+    """ASCII JSON: whatever a server called itself, a terminal shows it as escapes."""
+    return json.dumps(value, indent=2, allow_nan=False) + "\n"
+
+
+def _simple(value: Any) -> Any:
+    """A value of DuckDB as JSON has it: times in ISO 8601 (UTC as Z), bytes in hex, NaN and infinities as text."""
+    if isinstance(value, datetime):
+        return value.isoformat() + ("Z" if value.tzinfo is None else "")
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _simple(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_simple(item) for item in value]
+    return _scalar(value)
+
+
+def _scalar(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return value.hex()
+    return str(value) if isinstance(value, date | time | timedelta | Decimal) else value
+
+
+def _parquet(rows: pa.Table, about: Mapping[str, Any]) -> bytes:
+    metadata = {b"census": json.dumps(about).encode()} if about else None
+    sink = io.BytesIO()
+    pq.write_table(rows.replace_schema_metadata(metadata), sink, compression="zstd")
+    return sink.getvalue()
+
+
+# --- the pages -----------------------------------------------------------------------------------------------------
+
+
+def listing() -> str:
+    """The questions, one a line, for the command line."""
+    known = reports()
+    width = max(map(len, known))
+    return "\n".join(f"{name:<{width}}  {report.question}" for name, report in known.items()) + "\n"
+
+
+def reports_page() -> str:
+    """`docs/reports.md`: every report and every word they share, built from the headers of `data/reports/`."""
+    sections = [_section(report) for report in reports().values()]
+    words = sorted(resources.data("reports", "words").glob("*.sql"))
+    shared = [f"- `{path.stem}`: {_contract(path)[0]}" for path in words]
+    return "\n".join([_PAGE_HEAD, *sections, _WORDS_HEAD, *shared, ""])
+
+
+_PAGE_HEAD = """# Reports
+
+Built from the headers of `data/reports/*.sql`; change those, not this page. To add one, see
+[add-a-report.md](add-a-report.md).
+
+A host is a distinct IP address. Suspect hosts are in unless `--suspects exclude` leaves them out, and every answer
+says how many there are. Without `--run`, `--since` or `--until` an answer covers the newest census, with all its
+shards; over several runs a host counts once. A column whose name contains `share` is a fraction of 1, printed as per
+cent.
+"""
+
+_WORDS_HEAD = """## Words the reports share
+
+Relations that a report can read beside the tables, defined in `data/reports/words/`.
+"""
+
+
+def _section(report: Report) -> str:
+    denominator = _FACT.sub("N", report.denominator)
+    texts = {"definition": report.definition, "unit": report.unit}
+    texts |= {"denominator": denominator, "weighting": report.weighting}
+    lines = [f"- **{label}**: {_markdown_text(text)}" for label, text in texts.items()]
+    parameters = [_parameter_line(parameter) for parameter in report.parameters]
+    return "\n".join([f"## {report.name}", "", report.question, "", *lines, *parameters, ""])
+
+
+def _parameter_line(parameter: Parameter) -> str:
+    kinds = {"choice": [], "text": ["any text"], "run": ["a run"]}
+    choices = " or ".join([f"`{choice}`" for choice in parameter.choices] + kinds[parameter.kind])
+    return f"- **parameter** `{parameter.name}`: {choices}; {_markdown_text(parameter.about)}"

@@ -1,0 +1,428 @@
+"""Joins the stages: targets, pace, probe, identify, families, suspect, locate, snapshot. The only place with concurrency.
+
+One shape: a dispatcher reads the permuted targets block by block, takes a sender for each, and one committer
+writes a block when its last target is done. A target is not read before a sender is free.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import resource
+import traceback
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Protocol
+
+from census import __version__, resources
+from census.errors import CensusError, ContactError, ScanStopped, SnapshotError, UsageError
+from census.families import Families
+from census.identify import Rules
+from census.locate import Locator, Networks
+from census.model import Conversation, Finding, Outcome, Target
+from census.pace import Pace
+from census.probe import Limits, Prober, Route, allowed, user_agent
+from census.schema import SCHEMA_VERSION
+from census.snapshot import Draft, new_run_id
+from census.suspect import Suspicions
+from census.targets import Exclusions, Permutation, TargetSet, read, sample_size
+
+BLOCK_SIZE = 1024
+"""Targets in a block at most: what a kill costs at most, for each block open at that moment."""
+
+BLOCKS_PER_SHARD = 8
+"""Blocks a small target set is cut into for each shard, so that shards get even parts of it."""
+
+MAX_FAULTS = 1000
+"""Crashes of our own code, each filed as its host's outcome, after which the scan stops."""
+
+WAITING_BLOCKS = 4
+"""Finished blocks waiting to be written; beyond these, senders wait for the disk."""
+
+SPARE_DESCRIPTORS = 64
+"""File descriptors kept for files, databases and the terminal."""
+
+TARGETS_FILE = "targets.npz"
+LOG_FILE = "scan.log"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every option that decides what a scan does. Stored with the draft and in the run as JSON.
+
+    Rates are new connections a second; timeouts are seconds; `max_targets` is a count or a percentage.
+    """
+
+    sources: tuple[str, ...] = ()
+    ports: tuple[int, ...] = (11434,)
+    seed: int = 0
+    max_targets: str | None = None
+    shards: int = 1
+    shard: int = 0
+    skip_invalid: bool = False
+    blocklists: tuple[str, ...] = ()
+    allow_private: bool = False
+    contact: str | None = None
+    rate: float = 500.0
+    network_rate: float = 20.0
+    senders: int = 1000
+    connect_timeout: float = 3.0
+    read_timeout: float = 6.0
+    target_timeout: float = 20.0
+    max_body: int = 1 << 20
+    geo: tuple[str, ...] = ()
+    notes: str | None = None
+    simulated: bool = False
+
+    def to_json(self) -> str:
+        """The settings as JSON with sorted keys."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> Settings:
+        """Read what `to_json` wrote; keys of other versions are ignored."""
+        known = {f.name for f in fields(cls)}
+        stored: dict[str, Any] = {key: value for key, value in json.loads(text).items() if key in known}
+        lists: dict[str, Any] = {key: tuple(value) for key, value in stored.items() if isinstance(value, list)}
+        return cls(**(stored | lists))
+
+
+class Watcher(Protocol):
+    """What a scan tells whoever watches it."""
+
+    def begin(self, run_id: str, total: int, done: Counter[str]) -> None: ...
+    def finding(self, finding: Finding) -> None: ...
+    def say(self, text: str) -> None: ...
+
+
+@dataclass(frozen=True)
+class Stages:
+    """The stages a conversation passes through after the probe, loaded once."""
+
+    rules: Rules
+    families: Families
+    suspicions: Suspicions
+    locator: Locator
+    networks: Networks
+
+    @classmethod
+    def load(cls, geo: Sequence[str] = (), *, simulated: bool = False) -> Stages:
+        """Read `data/` and open the geolocation databases. Raises DataError, GeoError."""
+        locator = Locator.open([Path(p) for p in geo], simulated=simulated)
+        return cls(Rules.load(), Families.load(), Suspicions.load(), locator, Networks.load())
+
+    def conclude(self, conversation: Conversation) -> Finding:
+        """All that follows from one conversation, with no network and no clock."""
+        target = conversation.target
+        identity = self.rules.identify(target, conversation.replies)
+        seen = conversation.asked_at
+        lineages = tuple(self.families.classify(model, observed_at=seen) for model in identity.models or ())
+        doubt = self.suspicions.judge(conversation, identity)
+        place = self.locator.locate(target.ip)
+        kind, tier, rule = self.networks.classify(place.asn, place.as_name)
+        place = replace(place, network_type=kind, tier=tier, network_rule=rule)
+        return Finding(conversation, identity, lineages, doubt, place)
+
+
+@dataclass(frozen=True)
+class Order:
+    """The target set in its seeded permutation, cut into numbered blocks, of which a shard is every n-th."""
+
+    targets: TargetSet
+    seed: int
+    n: int
+    shards: int
+    shard: int
+
+    @property
+    def block_size(self) -> int:
+        """Targets in each block but the last; the same for every shard of one census."""
+        return max(1, min(BLOCK_SIZE, -(-self.n // (self.shards * BLOCKS_PER_SHARD))))
+
+    def blocks(self) -> range:
+        """Numbers of this shard's blocks, ascending."""
+        return range(self.shard, -(-self.n // self.block_size), self.shards)
+
+    def length(self, block: int) -> int:
+        """Targets of one block."""
+        return min(self.block_size, self.n - block * self.block_size)
+
+    def total(self) -> int:
+        """Targets of this shard."""
+        return sum(map(self.length, self.blocks()))
+
+    def block(self, number: int) -> Iterator[Target]:
+        """The targets of one block, made as they are asked for."""
+        order = Permutation(self.targets.size, self.seed)
+        start = number * self.block_size
+        for position in range(start, start + self.length(number)):
+            yield self.targets[order[position]]
+
+
+def order_of(settings: Settings, targets: TargetSet) -> Order:
+    """The order in which a scan with these settings asks. Raises UsageError for an impossible shard or sample."""
+    if not 0 <= settings.shard < settings.shards:
+        raise UsageError(f"shard {settings.shard} of {settings.shards}: shards are counted from 0")
+    n = targets.size if settings.max_targets is None else sample_size(settings.max_targets, targets.size)
+    return Order(targets, settings.seed, n, settings.shards, settings.shard)
+
+
+def load_targets(settings: Settings) -> TargetSet:
+    """Read the target lists of `settings` with its exclusions. Raises TargetError, ContactError."""
+    targets = read(
+        settings.sources, ports=settings.ports, exclusions=exclusions_of(settings), skip_invalid=settings.skip_invalid
+    )
+    require_contact(settings, targets)
+    return targets
+
+
+def exclusions_of(settings: Settings) -> Exclusions:
+    """What the settings exclude. Raises TargetError for an unreadable blocklist."""
+    files = [Path(p) for p in settings.blocklists]
+    return Exclusions.load(files, allow_private=settings.allow_private, allow_simulated=settings.simulated)
+
+
+def require_contact(settings: Settings, targets: TargetSet) -> None:
+    """A scan says who is asking. Raises ContactError when it asks strangers without saying so."""
+    if targets.n_public and not settings.contact and not settings.simulated:
+        raise ContactError(
+            f"{targets.n_public} targets are outside loopback and private networks: say who is asking with "
+            "--contact, for example --contact mailto:me@example.org (it goes into the User-Agent)"
+        )
+
+
+def draft_of(settings: Settings, targets: TargetSet, out: Path, now: datetime | None = None) -> Draft:
+    """Start a run: an unfinished folder that holds its settings and targets. Raises SnapshotError."""
+    now = now or datetime.now(UTC).replace(tzinfo=None)
+    run_id = new_run_id(now, shard=settings.shard, shards=settings.shards)
+    plan = {
+        "settings": settings.to_json(),
+        "started_at": now.isoformat(),
+        "n_resumed": 0,
+        "n_invalid": targets.n_invalid,
+        "n_duplicates": targets.n_duplicates,
+        "excluded": dict(targets.n_excluded),
+    }
+    return Draft.create(out, run_id, plan, lambda folder: targets.save(folder / TARGETS_FILE))
+
+
+def raise_descriptor_limit(senders: int) -> None:
+    """Make room for `senders` connections. Raises UsageError when the system's hard limit does not allow it."""
+    need = senders + SPARE_DESCRIPTORS
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != resource.RLIM_INFINITY and soft < need:
+        if hard != resource.RLIM_INFINITY and hard < need:
+            raise UsageError(
+                f"{senders} senders need {need} file descriptors and this system allows {hard}: "
+                f"use --senders {max(1, hard - SPARE_DESCRIPTORS)} or raise `ulimit -n`"
+            )
+        resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
+
+
+class _OptOuts:
+    """The exclusions, read again at a block's start when a blocklist file has changed since."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stamp = self._now()
+        self._exclusions = exclusions_of(settings)
+
+    def _now(self) -> tuple[int, ...]:
+        return tuple(Path(p).stat().st_mtime_ns for p in self._settings.blocklists)
+
+    def refresh(self) -> None:
+        if (stamp := self._now()) != self._stamp:
+            self._stamp, self._exclusions = stamp, exclusions_of(self._settings)
+
+    def reason(self, ip: str) -> str | None:
+        return self._exclusions.reason(ip)
+
+
+@dataclass
+class _Block:
+    """A block under way: how many of its targets are still to be concluded, and what was found so far."""
+
+    number: int
+    left: int
+    findings: list[Finding] = field(default_factory=list)
+
+
+class Scan:
+    """One run, from its draft to its published folder."""
+
+    def __init__(self, draft: Draft, stages: Stages, watcher: Watcher, route: Route | None = None) -> None:
+        self.draft = draft
+        self.stages = stages
+        self.watcher = watcher
+        self.settings = Settings.from_json(draft.plan["settings"])
+        self.targets = TargetSet.load(draft.folder / TARGETS_FILE)
+        self.order = order_of(self.settings, self.targets)
+        self.questions = allowed(stages.rules.questions())
+        self._route = route
+        self._faults = 0
+        self._stopping = asyncio.Event()
+        self._log = _run_log(draft)
+
+    def stop(self) -> None:
+        """Ask no further target; what is in flight is finished, and whole blocks are kept."""
+        self._stopping.set()
+
+    async def run(self) -> None:
+        """Ask every target of every block not yet committed. Raises ScanStopped when stopped before the end."""
+        raise_descriptor_limit(self.settings.senders)
+        done = self.draft.counts()
+        self.watcher.begin(self.draft.run_id, self.order.total(), Counter(done))
+        optouts = _OptOuts(self.settings)
+        async with self._pace() as pace, self._prober(optouts, pace) as prober:
+            await self._ask_all(pace, prober, optouts)
+        if self._stopping.is_set():
+            raise ScanStopped(f"stopped; nothing is lost: continue with census scan --resume {self.draft.run_id}")
+
+    def _pace(self) -> Pace:
+        return Pace(self.settings.rate, self.settings.network_rate, self.settings.senders)
+
+    def _prober(self, optouts: _OptOuts, pace: Pace) -> Prober:
+        s = self.settings
+        limits = Limits(s.connect_timeout, s.read_timeout, s.target_timeout, s.max_body)
+        return Prober(
+            self.questions,
+            limits=limits,
+            user_agent=user_agent(__version__, s.contact),
+            route=self._route,
+            excluded=optouts.reason,
+            admit=pace.admit,
+        )
+
+    async def _ask_all(self, pace: Pace, prober: Prober, optouts: _OptOuts) -> None:
+        finished: asyncio.Queue[_Block | None] = asyncio.Queue(WAITING_BLOCKS)
+        async with asyncio.TaskGroup() as group:
+            committer = group.create_task(self._commit(finished))
+            async with asyncio.TaskGroup() as senders:
+                unasked = self._unasked(optouts)
+                while await self._sender(pace) and (todo := next(unasked, None)) is not None:
+                    senders.create_task(self._one(pace, prober, *todo, finished))
+            await finished.put(None)
+            await committer
+
+    async def _sender(self, pace: Pace) -> bool:
+        """Wait for a free sender; False when the scan was told to stop meanwhile."""
+        await pace.senders.acquire()
+        return not self._stopping.is_set()
+
+    def _unasked(self, optouts: _OptOuts) -> Iterator[tuple[_Block, Target]]:
+        for number in self.order.blocks():
+            if number in self.draft.committed:
+                continue
+            optouts.refresh()
+            block = _Block(number, self.order.length(number))
+            for target in self.order.block(number):
+                yield block, target
+
+    async def _one(
+        self, pace: Pace, prober: Prober, block: _Block, target: Target, finished: asyncio.Queue[_Block | None]
+    ) -> None:
+        try:
+            finding = await self._ask(prober, target)
+            block.findings.append(finding)
+            block.left -= 1
+            self.watcher.finding(finding)
+            if block.left == 0:
+                await finished.put(block)
+        finally:
+            pace.senders.release()
+
+    async def _ask(self, prober: Prober, target: Target) -> Finding:
+        asked_at = datetime.now(UTC).replace(tzinfo=None)
+        try:
+            conversation = await prober.converse(target, self.stages.rules.next_question)
+            return self.stages.conclude(conversation)
+        except CensusError:
+            raise
+        except Exception as fault:
+            self._fault(target, fault)
+            problem = f"fault of the census: {type(fault).__name__}"
+            return Finding(Conversation(target, Outcome.UNKNOWN_ERROR, asked_at, error=problem))
+
+    def _fault(self, target: Target, fault: Exception) -> None:
+        self._log.error("%s\n%s", target.endpoint, "".join(traceback.format_exception(fault)))
+        self._faults += 1
+        if self._faults >= MAX_FAULTS:
+            raise CensusError(f"{MAX_FAULTS} faults of the census itself, the last of them {fault!r}; see {LOG_FILE}")
+
+    async def _commit(self, finished: asyncio.Queue[_Block | None]) -> None:
+        while (block := await finished.get()) is not None:
+            await asyncio.to_thread(self.draft.commit, block.number, block.findings)
+
+    def publish(self) -> Path:
+        """Write the run row and publish the run by one rename. Raises SnapshotError when blocks are missing."""
+        missing = [b for b in self.order.blocks() if b not in self.draft.committed]
+        if missing:
+            raise SnapshotError(f"{self.draft.run_id}: {len(missing)} blocks are not done; resume the scan")
+        return self.draft.publish(self._run_row())
+
+    def _run_row(self) -> dict[str, Any]:
+        plan, outcomes = self.draft.plan, self.draft.counts()
+        return {
+            "run_id": self.draft.run_id,
+            "started_at": datetime.fromisoformat(plan["started_at"]),
+            "finished_at": datetime.now(UTC).replace(tzinfo=None),
+            "census_version": __version__,
+            "data_version": resources.data_version(),
+            "schema_version": SCHEMA_VERSION,
+            "is_simulated": self.settings.simulated,
+            "contact": self.settings.contact,
+            "user_agent": user_agent(__version__, self.settings.contact),
+            "settings": self.settings.to_json(),
+            "questions": sorted(map(str, self.questions)),
+            "seed": self.settings.seed,
+            "shard": self.settings.shard,
+            "shards": self.settings.shards,
+            "target_set": self.targets.digest,
+            "n_targets": self.order.total(),
+            "n_excluded": sum(plan["excluded"].values()),
+            "n_invalid": plan["n_invalid"],
+            "n_duplicates": plan["n_duplicates"],
+            "outcomes": _pairs(outcomes),
+            "exclusions": _pairs(plan["excluded"]),
+            "geo": [asdict(source) for source in self.stages.locator.sources],
+            "n_resumed": plan["n_resumed"],
+            "notes": self.settings.notes,
+        }
+
+
+def _pairs(counts: Any) -> list[dict[str, Any]]:
+    return [{"name": str(name), "n": n} for name, n in sorted(counts.items())]
+
+
+def _run_log(draft: Draft) -> logging.Logger:
+    log = logging.getLogger(f"census.scan.{draft.run_id}")
+    if not log.handlers:
+        handler = logging.FileHandler(draft.folder / LOG_FILE, delay=True)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(handler)
+        log.propagate = False
+    return log
+
+
+def plan_text(settings: Settings, targets: TargetSet, rules: Rules) -> str:
+    """What a scan would do, for --dryrun: counts, order, pace and every question it may ask."""
+    order = order_of(settings, targets)
+    lines = [
+        f"targets            {targets.size}",
+        f"asked by this run  {order.total()} (shard {settings.shard} of {settings.shards}, seed {settings.seed})",
+        f"duplicates         {targets.n_duplicates}",
+        f"invalid lines      {targets.n_invalid}",
+        *(f"excluded           {n} ({reason})" for reason, n in sorted(targets.n_excluded.items())),
+        f"blocks             {len(order.blocks())} of at most {order.block_size} targets",
+        f"pace               {settings.rate:g} new connections a second, {settings.network_rate:g} to one network, "
+        f"{settings.senders} in flight",
+        f"at least           {order.total() / settings.rate:.0f} s at that rate",
+        f"User-Agent         {user_agent(__version__, settings.contact)}",
+        "questions it may ask, and no other:",
+        *(f"  {question}" for question in sorted(map(str, allowed(rules.questions())))),
+    ]
+    return "\n".join(lines)

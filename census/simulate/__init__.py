@@ -1,0 +1,16 @@
+"""A simulated internet: hosts that answer over real sockets on loopback, and the truth about each of them.
+
+    misbehave  what can go wrong at an address, one function each
+    players    what a host answers: an example of `data/servers/`, with its own inventory
+    world      a scenario of `data/simulate/` -> hosts, and what is planted
+    serve      the sockets
+
+Tests, documentation, benchmarks and a cautious new user all use it.
+"""
+
+from __future__ import annotations
+
+from census.simulate.serve import Internet, Request
+from census.simulate.world import Host, Truth, World
+
+__all__ = ["Host", "Internet", "Request", "Truth", "World"]

@@ -1,0 +1,964 @@
+"""Findings -> one finished run of Parquet, or nothing: rows, blocks, compaction, verification.
+
+A run is written below `<out>/unfinished/<run_id>/` block by block, each visible by one rename, and published by
+one rename to `<out>/runs/<run_id>/`. No other module writes there.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import secrets
+import shutil
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+from itertools import pairwise
+from operator import attrgetter
+from pathlib import Path
+from string import ascii_lowercase, ascii_uppercase
+from typing import IO, Any, Self
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from census import duck
+from census.errors import SnapshotError
+from census.manifest import (
+    MANIFEST,
+    RUNS,
+    File,
+    Run,
+    manifest_text,
+    published,
+    read_run,
+    run_folders,
+    sha256,
+    table_sql,
+)
+from census.model import Certificate, Conversation, Finding, Identity, Lineage, Model, Outcome, Reply
+from census.schema import SCHEMA_VERSION, Table, tables
+
+__all__ = ["Draft", "Run", "damaged", "new_run_id", "published", "rows", "unfinished", "verify", "verify_all"]
+
+Row = dict[str, Any]
+Rows = dict[str, list[Row]]
+
+_FOUND = ("probes", "hosts", "models", "replies", "bodies")
+"""The tables that findings fill; `runs` has one row, written when the run is published."""
+
+
+# --- one finding -> rows ---------------------------------------------------------------------------------------------
+
+_LINEAGE_COLUMNS = (
+    "brand_family", "generation", "base_family", "weights_family", "developer", "developer_country", "weights_country",
+    "params_b", "quant", "quant_bits", "role", "is_distill", "uncensored", "claimed_brand", "resolved_by", "confidence",
+)  # fmt: skip
+_MODEL_COLUMNS = (
+    "name", "digest", "size_bytes", "modified_at", "modified_at_raw", "format", "family_raw", "families_raw",
+    "parameter_size", "quantization", "context_length", "n_vocab", "capabilities", "is_running", "size_vram",
+    "expires_at", "remote_model", "remote_host", "parent", "owned_by",
+)  # fmt: skip
+_PLACE_COLUMNS = ("country", "region", "city", "asn", "as_name", "network_type", "tier", "network_rule")
+
+_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
+
+_lineage_values = attrgetter(*_LINEAGE_COLUMNS)
+_model_values = attrgetter(*_MODEL_COLUMNS)
+_place_values = attrgetter(*_PLACE_COLUMNS)
+
+
+def rows(run_id: str, finding: Finding, block: int) -> Rows:
+    """The rows of one finding by table, columns by name as in `schemas/tables/`.
+
+    One row of probes; one of replies and of bodies for each reply; and, where a server was identified, one of hosts
+    and one of models for each model. Bodies that are equal come once.
+    """
+    conversation, identity = finding.conversation, finding.identity
+    key = _key(run_id, conversation)
+    found: Rows = {table: [] for table in _FOUND}
+    found["probes"] = [_probe_row(key, finding, block)]
+    found["replies"] = [_reply_row(key, seq, reply) for seq, reply in enumerate(conversation.replies)]
+    found["bodies"] = _body_rows(run_id, found["replies"], conversation.replies)
+    if identity.server is not None:
+        pairs = _with_lineages(finding)
+        found["models"] = [_model_row(key, i, model, lineage) for i, (model, lineage) in enumerate(pairs)]
+        found["hosts"] = [_host_row(key, finding, found["models"])]
+    return found
+
+
+def _key(run_id: str, conversation: Conversation) -> Row:
+    target = conversation.target
+    return {"run_id": run_id, "ip": target.ip, "port": target.port, "domain": target.domain}
+
+
+def _with_lineages(finding: Finding) -> list[tuple[Model, Lineage]]:
+    """Each model with its lineage. Raises ValueError when there are lineages, but not one for each model."""
+    models = finding.identity.models or ()
+    return list(zip(models, finding.lineages or [Lineage()] * len(models), strict=True))
+
+
+def _probe_row(key: Row, finding: Finding, block: int) -> Row:
+    talk = finding.conversation
+    return key | {
+        "tag": talk.target.tag,
+        "scheme": talk.scheme,
+        "outcome": str(talk.outcome),
+        "error": talk.error,
+        "asked_at": talk.asked_at,
+        "latency_ms": talk.latency_ms,
+        "requests": talk.requests,
+        "connections": talk.connections,
+        "server": finding.identity.server,
+        "block": block,
+    }
+
+
+def _reply_row(key: Row, seq: int, reply: Reply) -> Row:
+    return key | {
+        "seq": seq,
+        "scheme": reply.scheme,
+        "method": reply.question.method,
+        "path": reply.question.path,
+        "asked_at": reply.asked_at,
+        "elapsed_ms": reply.elapsed_ms,
+        "status": reply.status,
+        "status_line": reply.status_line,
+        "headers": _pairs(reply.headers),
+        "body_sha256": hashlib.sha256(reply.body).hexdigest(),
+        "body_bytes": len(reply.body),
+        "truncated": reply.truncated,
+    }
+
+
+def _pairs(pairs: Iterable[tuple[str, str]]) -> list[Row]:
+    return [{"name": name, "value": value} for name, value in pairs]
+
+
+def _body_rows(run_id: str, reply_rows: Sequence[Row], replies: Sequence[Reply]) -> list[Row]:
+    bodies = {row["body_sha256"]: reply.body for row, reply in zip(reply_rows, replies, strict=True)}
+    return [{"run_id": run_id, "body_sha256": digest, "body": body} for digest, body in bodies.items()]
+
+
+def _model_row(key: Row, position: int, model: Model, lineage: Lineage) -> Row:
+    row = key | {"position": position, "is_remote": True if lineage.remote else model.is_remote}
+    row.update(zip(_MODEL_COLUMNS, _model_values(model), strict=True))
+    row.update(zip(_LINEAGE_COLUMNS, _lineage_values(lineage), strict=True))
+    row["rules"] = lineage.rules
+    row["extra"] = _pairs(model.extra)
+    return row
+
+
+def _host_row(key: Row, finding: Finding, models: Sequence[Row]) -> Row:
+    identity, talk = finding.identity, finding.conversation
+    row = key | {"observed_at": talk.asked_at, "scheme": talk.scheme or talk.replies[-1].scheme}
+    row.update(_identity_part(identity), suspect=finding.doubt.score, suspect_reasons=finding.doubt.reasons)
+    row.update(zip(_PLACE_COLUMNS, _place_values(finding.place), strict=True))
+    row.update(_inventory_part(identity, models))
+    row["server_header"] = talk.replies[0].header("Server") if talk.replies else None
+    return row | _tls_part(talk.certificate)
+
+
+def _identity_part(identity: Identity) -> Row:
+    return {
+        "server": identity.server,
+        "server_version": identity.version,
+        "version_source": identity.version_source,
+        "api": identity.api,
+        "auth": identity.auth,
+        "rule": identity.rule,
+        "confidence": identity.confidence,
+        "evidence": identity.evidence,
+        "near": identity.near,
+        "proxy": identity.proxy,
+    }
+
+
+def _inventory_part(identity: Identity, models: Sequence[Row]) -> Row:
+    known = identity.models is not None
+    return {
+        "n_models": len(models) if known else None,
+        "n_running": _n_running(models) if known else None,
+        "families": families(row["family_raw"] for row in models),
+        "lineages": sorted({row["brand_family"] for row in models if row["brand_family"]}),
+        "inventory_hash": inventory_hash(models) if known else None,
+    }
+
+
+def _n_running(models: Sequence[Row]) -> int | None:
+    """Models loaded; None when the server says it of no model. An empty inventory has none loaded."""
+    said = [row["is_running"] for row in models if row["is_running"] is not None]
+    return sum(said) if said or not models else None
+
+
+def families(declared: Iterable[str | None]) -> list[str]:
+    """Distinct declared families in lower case, sorted; an empty one is unknown and left out.
+
+    Lower case of A to Z only, as `verify` can repeat it in SQL: languages and libraries differ on the rest.
+    """
+    return sorted({name for text in declared if text and (name := text.strip(" ").translate(_LOWER))})
+
+
+def inventory_hash(models: Iterable[Row]) -> str:
+    """SHA-256 over the sorted (name, digest) pairs as JSON: equal inventories in any order have equal hashes."""
+    pairs = sorted([row["name"], row["digest"] or ""] for row in models)
+    return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
+
+
+def _tls_part(certificate: Certificate | None) -> Row:
+    return {
+        "tls_sha256": certificate and certificate.sha256,
+        "tls_subject": certificate and certificate.subject,
+        "tls_issuer": certificate and certificate.issuer,
+        "tls_names": certificate and certificate.names,
+        "tls_not_before": certificate and certificate.not_before,
+        "tls_not_after": certificate and certificate.not_after,
+    }
+
+
+# --- blocks ----------------------------------------------------------------------------------------------------------
+
+_BLOCK = ".block"
+_DIGEST_DIGITS = 16
+"""Hex digits of a block file's own SHA-256 in its name: enough to notice damage, not to withstand an attacker."""
+
+_PORTION_BYTES = 64 << 20
+"""Bytes of answers in one record batch of a block, about: what committing and reading a block need at once."""
+
+_MODEL_BYTES = 1 << 10
+"""What one model counts as in _PORTION_BYTES."""
+
+_BLOCK_SCHEMA = pa.schema([pa.field(t, pa.list_(pa.struct(list(tables()[t].arrow))), nullable=False) for t in _FOUND])
+"""A block file is an Arrow file whose rows are portions of the block, with a list of rows for each table."""
+
+_BLOCK_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
+
+
+class _Unstorable(ValueError):
+    """Rows that do not fit their columns."""
+
+
+def _batch(portion: Rows) -> pa.RecordBatch:
+    """One record batch of a block file. Raises _Unstorable."""
+    try:
+        return pa.record_batch([_as_list(portion[table], tables()[table]) for table in _FOUND], schema=_BLOCK_SCHEMA)
+    except (pa.ArrowException, UnicodeError, TypeError, ValueError, OverflowError) as problem:
+        raise _Unstorable(str(problem)) from None
+
+
+def _as_list(found: Sequence[Row], table: Table) -> pa.Array:
+    values = pa.array(found, type=pa.struct(list(table.arrow)))
+    for i, column in enumerate(table.arrow):
+        if not column.nullable and values.field(i).null_count:
+            raise _Unstorable(f"{table.name}.{column.name} is null, and is required")
+    return pa.ListArray.from_arrays(pa.array([0, len(values)], type=pa.int32()), values)
+
+
+def _batches(run_id: str, findings: Sequence[Finding], block: int) -> Iterator[pa.RecordBatch]:
+    for portion in _portions(findings):
+        found = [_safe_rows(run_id, finding, block) for finding in portion]
+        try:
+            yield _batch(_merged(found))
+        except _Unstorable:
+            yield _batch(_merged(_storable(run_id, portion, block)))
+
+
+def _portions(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
+    """The findings in pieces of about _PORTION_BYTES; at least one piece, at least one finding in each."""
+    portion: list[Finding] = []
+    weight = 0
+    for finding in findings:
+        portion.append(finding)
+        weight += sum(len(reply.body) for reply in finding.conversation.replies)
+        weight += _MODEL_BYTES * len(finding.identity.models or ())
+        if weight >= _PORTION_BYTES:
+            yield portion
+            portion, weight = [], 0
+    if portion or not findings:
+        yield portion
+
+
+def _safe_rows(run_id: str, finding: Finding, block: int) -> Rows:
+    """The rows of a finding; where they cannot be made, those of its outcome `unknown-error` with the reason."""
+    try:
+        return rows(run_id, finding, block)
+    except Exception as problem:
+        return rows(run_id, _told(finding, problem), block)
+
+
+def _storable(run_id: str, portion: Sequence[Finding], block: int) -> Iterator[Rows]:
+    """The rows of each finding alone: one that does not fit its columns costs its neighbours nothing."""
+    for finding in portion:
+        found = _safe_rows(run_id, finding, block)
+        try:
+            _batch(found)
+        except _Unstorable as problem:
+            found = rows(run_id, _told(finding, problem), block)
+        yield found
+
+
+def _told(finding: Finding, problem: Exception) -> Finding:
+    """A finding that cannot be stored, as what it then is: a fault of the census, counted and in the log."""
+    talk = finding.conversation
+    _log.error("%s cannot be stored", talk.target.endpoint, exc_info=problem)
+    error = f"fault of the census: cannot be stored: {str(problem)[:_ERROR_TEXT]}".encode("ascii", "replace").decode()
+    target = replace(talk.target, tag=None)
+    return Finding(Conversation(target, Outcome.UNKNOWN_ERROR, talk.asked_at, error=error, requests=talk.requests))
+
+
+_log = logging.getLogger(__name__)
+_ERROR_TEXT = 200
+"""Characters kept of the reason why a finding could not be stored."""
+
+
+def _merged(found: Iterable[Rows]) -> Rows:
+    """The rows of several findings as one; equal bodies come once."""
+    merged: Rows = {table: [] for table in _FOUND}
+    for one in found:
+        for table, more in one.items():
+            merged[table] += more
+    merged["bodies"] = list({row["body_sha256"]: row for row in merged["bodies"]}.values())
+    return merged
+
+
+def _write_block(path: Path, batches: Iterator[pa.RecordBatch]) -> Counter[str]:
+    """Write and fsync a block file; returns its rows of probes by outcome."""
+    counts: Counter[str] = Counter()
+    with path.open("wb") as file:
+        with pa.ipc.new_file(file, _BLOCK_SCHEMA, options=_BLOCK_OPTIONS) as writer:
+            for batch in batches:
+                writer.write_batch(batch)
+                counts.update(batch.column("probes").values.field("outcome").to_pylist())
+        _sync(file)
+    return counts
+
+
+def _read_block(path: Path, table: str) -> Iterator[pa.RecordBatch]:
+    """One table of a block file, a batch for each portion. Raises SnapshotError when the file is damaged."""
+    options = pa.ipc.IpcReadOptions(included_fields=[_BLOCK_SCHEMA.get_field_index(table)])
+    try:
+        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source, options=options) as reader:
+            for i in range(reader.num_record_batches):
+                batch = pa.RecordBatch.from_struct_array(reader.get_batch(i).column(0).flatten())
+                yield batch.cast(tables()[table].arrow)
+    except (OSError, pa.ArrowException) as problem:
+        raise SnapshotError(f"{path}: damaged: {problem}; resume the run: the block is asked again") from None
+
+
+# --- an unfinished run -----------------------------------------------------------------------------------------------
+
+_UNFINISHED = "unfinished"
+_PLAN = "plan.json"
+_BLOCKS = "blocks"
+_LOCK = "lock"
+_TEMPORARY = "."
+"""Names that begin so are works in progress: no reader looks at them, and the next owner of the folder removes them."""
+
+
+def new_run_id(now: datetime, *, shard: int = 0, shards: int = 1) -> str:
+    """A name for a run that starts now (UTC): sorts by time, then by chance: `20261122T150932Z-7f3a`."""
+    part = f"-{shard}of{shards}" if shards > 1 else ""
+    return f"{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(2)}{part}"
+
+
+def unfinished(out: Path) -> list[str]:
+    """Names of the runs that can be resumed below an output folder, by name, which is by time."""
+    root = out / _UNFINISHED
+    names = sorted(path.parent.name for path in root.glob(f"*/{_PLAN}"))
+    return [name for name in names if not name.startswith(_TEMPORARY) and not (out / RUNS / name).exists()]
+
+
+class Draft:
+    """An unfinished run: `<out>/unfinished/<run_id>/`, owned by one process at a time.
+
+    Attributes:
+        plan: what `create` was given, with `n_resumed` counting the resumes; survives a kill.
+        folder: holds the plan, the blocks, and whatever the scan keeps beside them.
+    """
+
+    def __init__(self, out: Path, run_id: str, lock: IO[bytes]) -> None:
+        self.out = out
+        self.run_id = run_id
+        self.folder = _draft_folder(out, run_id)
+        self._lock = lock
+        self._counts: Counter[str] = Counter()
+        self._blocks: dict[int, Path] = {}
+        try:
+            self._sweep()
+            self.plan: dict[str, Any] = _read_plan(self.folder)
+            self._adopt()
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def create(cls, out: Path, run_id: str, plan: Mapping[str, Any], save: Callable[[Path], None]) -> Draft:
+        """Start a run. `save` writes the target set into the folder it is given. Raises SnapshotError.
+
+        A kill on the way leaves nothing that could be resumed.
+        """
+        _clean(out)
+        folder = _draft_folder(out, run_id)
+        if folder.exists() or (out / RUNS / run_id).exists():
+            raise SnapshotError(f"{out}: there is a run {run_id} already")
+        with _told_of_disk(folder):
+            lock = _begin(folder, plan, save)
+        return cls(out, run_id, lock)
+
+    @classmethod
+    def resume(cls, out: Path, run_id: str) -> Draft:
+        """Go on with an unfinished run. Raises SnapshotError when there is none, or another process has it."""
+        _clean(out)
+        folder = _draft_folder(out, run_id)
+        if (out / RUNS / run_id).exists():
+            raise SnapshotError(f"{run_id} is finished: nothing to resume")
+        if not (folder / _PLAN).exists():
+            names = ", ".join(unfinished(out)) or "none"
+            raise SnapshotError(f"{out}: no unfinished run {run_id!r}; there are: {names}")
+        draft = cls(out, run_id, _locked(folder))
+        with _told_of_disk(folder):
+            draft.plan["n_resumed"] = draft.plan.get("n_resumed", 0) + 1
+            _write_text(folder / _PLAN, json.dumps(draft.plan, sort_keys=True))
+        return draft
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let another process go on with this run."""
+        self._lock.close()
+
+    @property
+    def committed(self) -> frozenset[int]:
+        """Numbers of the committed blocks."""
+        return frozenset(self._blocks)
+
+    def counts(self) -> Counter[str]:
+        """Committed targets by outcome."""
+        return Counter(self._counts)
+
+    def commit(self, block: int, findings: Sequence[Finding]) -> None:
+        """Make all rows of a block last, by one rename; a block already committed is left as it is.
+
+        Raises SnapshotError when the disk refuses (full, gone): the block is then not committed.
+        """
+        if block in self._blocks:
+            return
+        folder = self.folder / _BLOCKS
+        partial = folder / f"{_TEMPORARY}{block:08d}"
+        with _told_of_disk(self.folder), _removed_on_failure(partial):
+            counts = _write_block(partial, _batches(self.run_id, findings, block))
+            final = folder / f"{block:08d}-{sha256(partial)[:_DIGEST_DIGITS]}{_BLOCK}"
+            partial.rename(final)
+            _sync_path(folder)
+        self._blocks[block] = final
+        self._counts += counts
+
+    def publish(self, run_row: Mapping[str, Any]) -> Path:
+        """Compact the blocks into sorted files and publish the run by one rename; returns its folder.
+
+        `run_row` is the row of `runs`; it needs columns of `schemas/tables/runs.toml` only. Raises SnapshotError when
+        the ledger does not balance, a block is damaged or the disk is full: the draft is then as before.
+        """
+        final = self.out / RUNS / self.run_id
+        if not final.exists():
+            self._check_ledger(run_row)
+            with _told_of_disk(self.folder):
+                self._compact(run_row, final)
+        self.close()
+        _clean(self.out)
+        return final
+
+    def _check_ledger(self, run_row: Mapping[str, Any]) -> None:
+        if (asked := self._counts.total()) != run_row["n_targets"]:
+            raise SnapshotError(f"{self.run_id}: {run_row['n_targets']} targets, but {asked} outcomes: resume the scan")
+
+    def _compact(self, run_row: Mapping[str, Any], final: Path) -> None:
+        new = self.folder / f"{_TEMPORARY}publish"
+        shutil.rmtree(new, ignore_errors=True)
+        blocks = [self._blocks[number] for number in sorted(self._blocks)]
+        _write_run(new, blocks, dict(run_row))
+        for log in self.folder.glob("*.log"):
+            shutil.copy(log, new)
+        _sync_tree(new)
+        final.parent.mkdir(exist_ok=True)
+        new.rename(final)
+        _sync_path(final.parent)
+
+    def _adopt(self) -> None:
+        """Count the blocks a predecessor committed. A damaged one is removed, and its targets are asked again."""
+        for path in sorted((self.folder / _BLOCKS).glob(f"*{_BLOCK}")):
+            try:
+                self._counts += _outcomes(path)
+                self._blocks[_number(path)] = path
+            except SnapshotError as problem:
+                _log.warning("%s", problem)
+                path.unlink()
+
+    def _sweep(self) -> None:
+        """Remove what a killed predecessor left half-done."""
+        for path in (*self.folder.glob(f"{_TEMPORARY}*"), *self.folder.glob(f"{_BLOCKS}/{_TEMPORARY}*")):
+            _remove(path)
+
+
+def _draft_folder(out: Path, run_id: str) -> Path:
+    if not run_id or not all(c.isascii() and (c.isalnum() or c == "-") for c in run_id):
+        raise SnapshotError(f"{run_id!r} is not the name of a run (letters, digits and '-')")
+    return out / _UNFINISHED / run_id
+
+
+def _begin(folder: Path, plan: Mapping[str, Any], save: Callable[[Path], None]) -> IO[bytes]:
+    """Make the folder of a draft and return its lock, which is held from the beginning."""
+    new = folder.with_name(f"{_TEMPORARY}{folder.name}")
+    (new / _BLOCKS).mkdir(parents=True)
+    lock = _locked(new)
+    try:
+        save(new)
+        _write_text(new / _PLAN, json.dumps(plan, sort_keys=True))
+        _sync_tree(new)
+        new.rename(folder)
+        _sync_path(folder.parent)
+    except BaseException:
+        lock.close()
+        raise
+    return lock
+
+
+def _read_plan(folder: Path) -> dict[str, Any]:
+    try:
+        plan: dict[str, Any] = json.loads((folder / _PLAN).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise SnapshotError(f"{folder / _PLAN}: {problem}") from None
+    return plan
+
+
+def _number(path: Path) -> int:
+    return int(path.name.partition("-")[0])
+
+
+def _outcomes(path: Path) -> Counter[str]:
+    """Rows of probes by outcome in one block file. Raises SnapshotError when the file is damaged."""
+    if not path.name.endswith(f"-{sha256(path)[:_DIGEST_DIGITS]}{_BLOCK}"):
+        raise SnapshotError(f"{path}: damaged: the contents have changed since they were written")
+    return Counter(outcome for batch in _read_block(path, "probes") for outcome in batch["outcome"].to_pylist())
+
+
+def _locked(folder: Path) -> IO[bytes]:
+    """The lock of a draft, held until it is closed or its process ends. Raises SnapshotError when another has it."""
+    try:
+        lock = (folder / _LOCK).open("wb")
+    except OSError as problem:
+        raise SnapshotError(f"{folder / _LOCK}: {problem.strerror}") from None
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise SnapshotError(f"{folder.name}: another process is at work on this run; wait for it or end it") from None
+    return lock
+
+
+def _clean(out: Path) -> None:
+    """Remove drafts whose run is published, and beginnings that a kill cut short, unless a process is at work there."""
+    for folder in sorted((out / _UNFINISHED).glob("*")):
+        if folder.name.startswith(_TEMPORARY) or (out / RUNS / folder.name).exists():
+            _remove_if_idle(folder)
+
+
+def _remove_if_idle(folder: Path) -> None:
+    with suppress(SnapshotError), _locked(folder):
+        _remove(folder)
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _removed_on_failure(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def _told_of_disk(folder: Path) -> Iterator[None]:
+    """An error of the file system as one that says where, what and what now."""
+    try:
+        yield
+    except OSError as problem:
+        raise SnapshotError(
+            f"{problem.filename or folder}: {problem.strerror or problem}; whole blocks are kept: "
+            f"make room or mend the folder, then census scan --resume {folder.name}"
+        ) from None
+
+
+def _sync(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _sync_path(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sync_tree(root: Path) -> None:
+    for path in (root, *root.rglob("*")):
+        _sync_path(path)
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Replace a small file as a whole."""
+    new = path.with_name(f"{_TEMPORARY}{path.name}")
+    with new.open("wb") as file:
+        file.write(text.encode())
+        _sync(file)
+    new.rename(path)
+    _sync_path(path.parent)
+
+
+# --- blocks -> a run -------------------------------------------------------------------------------------------------
+
+ROW_GROUP = 122_880
+"""Rows in a row group: DuckDB's own, which it reads in parallel."""
+
+_BODY_GROUP_BYTES = 32 << 20
+"""Bytes of bodies in a row group, about: what reading one body costs at most."""
+
+_SORT_MEMORY = "384MB"
+"""What DuckDB may hold while it sorts; the rest goes to files beside the draft."""
+
+_SORT_THREADS = 2
+"""Each sorting thread needs buffers of its own."""
+
+_BUCKET_BYTES = 16 << 20
+"""Bytes of (compressed) block files to one bucket: some 64 MB of bodies, which are sorted in memory at once."""
+
+_GATHER_BYTES = 64 << 20
+"""Bytes of bodies gathered before they are spread over the buckets, about."""
+
+_MAX_BUCKET_DIGITS = 2
+"""Buckets are named by the first hex digits of the hash: at most 256 of them, each an open file."""
+
+_LARGE_BODY = 16 << 10
+"""Bytes from which a body is dropped as soon as it comes again, before it is written anywhere."""
+
+
+def _write_run(folder: Path, blocks: Sequence[Path], run_row: Row) -> None:
+    """Write the tables and the manifest of a run. Equal rows give equal files, in whatever order they were found."""
+    folder.mkdir()
+    work = folder / f"{_TEMPORARY}work"
+    work.mkdir()
+    files = [_write_table(folder, "runs", _one_row("runs", run_row))]
+    settings: dict[str, str | int] = {"memory_limit": _SORT_MEMORY, "threads": _SORT_THREADS}
+    with duck.open_duckdb(":memory:", temp_directory=str(work), **settings) as connection:
+        for name in ("probes", "hosts", "models", "replies"):
+            files.append(_write_table(folder, name, _sorted(connection, tables()[name], blocks)))
+    files.append(_write_table(folder, "bodies", _distinct_bodies(blocks, work)))
+    shutil.rmtree(work)
+    _write_text(folder / MANIFEST, manifest_text(run_row["run_id"], files, schema_version=SCHEMA_VERSION))
+
+
+def _one_row(table: str, row: Row) -> Iterator[pa.Table]:
+    yield pa.Table.from_pylist([row], schema=tables()[table].arrow)
+
+
+def _write_table(folder: Path, table: str, groups: Iterator[pa.Table]) -> File:
+    """Write one file, each of `groups` as a row group. A null in a required column is refused."""
+    path = folder / table / "part-0000.parquet"
+    path.parent.mkdir()
+    schema, n = tables()[table].arrow, 0
+    with pq.ParquetWriter(
+        path, schema, compression="zstd", compression_level=3, use_dictionary=_dictionary(table)
+    ) as w:
+        for group in groups:
+            w.write_table(group, row_group_size=max(1, len(group)))
+            n += len(group)
+    name = path.relative_to(folder).as_posix()
+    columns = tables()[table].fingerprint
+    return File(name, table, n, path.stat().st_size, sha256(path), SCHEMA_VERSION, columns)
+
+
+def _dictionary(table: str) -> bool:
+    """Bodies are there once, so a dictionary of them is waste."""
+    return table != "bodies"
+
+
+def _sorted(connection: duckdb.DuckDBPyConnection, table: Table, blocks: Sequence[Path]) -> Iterator[pa.Table]:
+    """The rows of a table over all blocks in its order, a row group at a time, in bounded memory."""
+    order = ", ".join(f"{duck.name(column)} NULLS LAST" for column in table.sort)
+    batches = (batch for path in blocks for batch in _read_block(path, table.name))
+    with _told_of_duckdb(table.name):
+        connection.register("found", pa.RecordBatchReader.from_batches(table.arrow, batches))
+        reader = connection.sql(f"SELECT * FROM found ORDER BY {order}").to_arrow_reader(ROW_GROUP)
+        for group in _regrouped(reader, ROW_GROUP):
+            yield group.cast(table.arrow)
+
+
+@contextmanager
+def _told_of_duckdb(what: str) -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException) as problem:
+        raise SnapshotError(f"{what}: {problem}") from None
+
+
+def _regrouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
+    """The same rows in tables of exactly `size` rows, but for the last."""
+    waiting: list[pa.RecordBatch] = []
+    n = 0
+    for batch in batches:
+        while n + len(batch) >= size:
+            yield pa.Table.from_batches([*waiting, batch.slice(0, size - n)])
+            batch, waiting, n = batch.slice(size - n), [], 0
+        waiting.append(batch)
+        n += len(batch)
+    if n:
+        yield pa.Table.from_batches(waiting)
+
+
+def _distinct_bodies(blocks: Sequence[Path], work: Path) -> Iterator[pa.Table]:
+    """Each distinct body once, by hash: spread over buckets by the first digits of the hash, each sorted in memory.
+
+    DuckDB sorts no megabyte values in bounded memory, so this is done here.
+    """
+    digits = _bucket_digits(blocks)
+    paths = [work / f"{bucket:x}" for bucket in range(16**digits)]
+    _fill_buckets(blocks, paths, digits)
+    for path in paths:
+        with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
+            yield from _body_groups(_by_hash(reader.read_all()))
+
+
+def _bucket_digits(blocks: Sequence[Path]) -> int:
+    """How many digits make enough buckets; the same for the same blocks in any order."""
+    total = sum(path.stat().st_size for path in blocks)
+    return next((d for d in range(_MAX_BUCKET_DIGITS) if total <= _BUCKET_BYTES * 16**d), _MAX_BUCKET_DIGITS)
+
+
+def _all_bodies(blocks: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    return (batch for path in blocks for batch in _read_block(path, "bodies"))
+
+
+def _fill_buckets(blocks: Sequence[Path], paths: Sequence[Path], digits: int) -> None:
+    schema = tables()["bodies"].arrow
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("wb")) for path in paths]
+        writers = [stack.enter_context(pa.ipc.new_stream(file, schema)) for file in files]
+        for chunk in _gathered(_unseen(_all_bodies(blocks))):
+            ordered = _by_hash(chunk)
+            for bucket, start, end in _runs_of(ordered["body_sha256"], digits):
+                writers[bucket].write_table(ordered.slice(start, end - start))
+
+
+def _unseen(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches without large bodies that came before: a fleet of equal hosts must not fill a bucket."""
+    seen: set[str] = set()
+    for batch in batches:
+        large = pc.greater_equal(pc.binary_length(batch["body"]), _LARGE_BODY)
+        hashes = set(batch.filter(large)["body_sha256"].to_pylist())
+        known = pa.array(sorted(hashes & seen), type=pa.string())
+        seen |= hashes
+        yield batch.filter(pc.invert(pc.is_in(batch["body_sha256"], value_set=known)))
+
+
+def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The batches in tables of about _GATHER_BYTES: few large writes instead of many small ones."""
+    waiting: list[pa.RecordBatch] = []
+    size = 0
+    for batch in batches:
+        waiting.append(batch)
+        size += batch.nbytes
+        if size >= _GATHER_BYTES:
+            yield pa.Table.from_batches(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield pa.Table.from_batches(waiting)
+
+
+def _by_hash(table: pa.Table) -> pa.Table:
+    """Sorted by hash, each hash once."""
+    ordered = table.take(pc.sort_indices(table, [("body_sha256", "ascending")])).combine_chunks()
+    hashes = ordered["body_sha256"].to_numpy()
+    keep = np.ones(len(hashes), dtype=bool)
+    keep[1:] = hashes[1:] != hashes[:-1]
+    return ordered.filter(pa.array(keep))
+
+
+def _runs_of(hashes: pa.ChunkedArray, digits: int) -> Iterator[tuple[int, int, int]]:
+    """(bucket, start, end) of each bucket that sorted hashes fall into."""
+    prefixes = np.array([int(h[:digits] or "0", 16) for h in hashes.to_pylist()], dtype=np.int64)
+    starts = np.flatnonzero(np.diff(prefixes, prepend=-1))
+    for start, end in pairwise([*starts.tolist(), len(prefixes)]):
+        yield int(prefixes[start]), start, end
+
+
+def _body_groups(ordered: pa.Table) -> Iterator[pa.Table]:
+    """A bucket in row groups of about _BODY_GROUP_BYTES and at most ROW_GROUP rows."""
+    sizes = pc.binary_length(ordered["body"]).to_numpy().astype(np.int64)
+    group = np.maximum(np.cumsum(sizes) // _BODY_GROUP_BYTES, np.arange(len(sizes)) // ROW_GROUP)
+    starts = np.flatnonzero(np.diff(group, prepend=-1))
+    for start, end in pairwise([*starts.tolist(), len(sizes)]):
+        yield ordered.slice(start, end - start)
+
+
+# --- verification ----------------------------------------------------------------------------------------------------
+
+
+def verify(folder: Path) -> list[str]:
+    """What is wrong with a finished run, one line for each problem; [] when it is whole.
+
+    Checks the manifest; each file's checksum, row count and schema; keys; the ledger; and that the tables
+    agree with each other. Damaged files are named, and nothing is concluded from them.
+    """
+    try:
+        run = read_run(folder)
+    except SnapshotError as problem:
+        return [str(problem)]
+    problems = _missing_tables(run) + run.damage(thorough=True) or [
+        p for f in run.files for p in _file_problems(run, f)
+    ]
+    return problems or [f"{folder}: {problem}" for problem in _content_problems(run)]
+
+
+def _missing_tables(run: Run) -> list[str]:
+    return [f"{run.folder}: no file of table {name}" for name in tables() if not run.paths(name)]
+
+
+def _file_problems(run: Run, file: File) -> list[str]:
+    path = run.folder / file.path
+    try:
+        found = pq.ParquetFile(path)
+    except (OSError, pa.ArrowException) as problem:
+        return [f"{path}: damaged: {problem}"]
+    with found:
+        return [*_row_problems(path, file, found.metadata.num_rows), *_schema_problems(path, file, found.schema_arrow)]
+
+
+def _row_problems(path: Path, file: File, n: int) -> list[str]:
+    return [] if n == file.rows else [f"{path}: {n} rows, but {file.rows} in the manifest"]
+
+
+def _schema_problems(path: Path, file: File, found: pa.Schema) -> list[str]:
+    """A column may be missing, where it may be null, in a file of an older schema only."""
+    if file.table not in tables():
+        return [f"{path}: no such table: {file.table}"]
+    wanted = tables()[file.table].arrow
+    wrong = [f for f in found if f.name in wanted.names and f != wanted.field(f.name)]
+    missing = [name for name in wanted.names if name not in found.names and _required_in(file, wanted.field(name))]
+    return [f"{path}: column {f.name} is {_said(f)}, but should be {_said(wanted.field(f.name))}" for f in wrong] + [
+        f"{path}: column {name} is missing" for name in missing
+    ]
+
+
+def _required_in(file: File, column: pa.Field) -> bool:
+    return not column.nullable or file.schema_version == SCHEMA_VERSION
+
+
+def _said(column: pa.Field) -> str:
+    return f"{column.type}{'' if column.nullable else ' not null'}"
+
+
+_KEY = "run_id, ip, port, domain"
+
+_CHECKS: tuple[tuple[str, str], ...] = (
+    ("runs does not have exactly one row", "FROM (SELECT count(*) AS n FROM runs) WHERE n <> 1"),
+    ("targets without exactly one outcome", "FROM runs WHERE n_targets <> (SELECT count(*) FROM probes)"),
+    (
+        "outcomes counted otherwise in runs than in probes",
+        "FROM (SELECT unnest(outcomes, recursive := true) FROM runs) AS r FULL JOIN "
+        "(SELECT outcome AS name, count(*) AS n FROM probes GROUP BY outcome) AS p USING (name) "
+        "WHERE coalesce(r.n, 0) <> coalesce(p.n, 0)",
+    ),
+    (
+        "excluded targets without a reason",
+        "FROM runs WHERE n_excluded <> coalesce(list_sum(list_transform(exclusions, lambda x: x.n)), 0)",
+    ),
+    (
+        "rows of probes with an unknown outcome",
+        f"FROM probes WHERE outcome NOT IN ({', '.join(duck.text(outcome) for outcome in Outcome)})",
+    ),
+    ("rows of hosts that were never asked", f"FROM hosts ANTI JOIN probes USING ({_KEY}, server)"),
+    (
+        "rows of probes whose server is not in hosts",
+        f"FROM (FROM probes WHERE server IS NOT NULL) ANTI JOIN hosts USING ({_KEY}, server)",
+    ),
+    ("rows of models without a host", f"FROM models ANTI JOIN hosts USING ({_KEY})"),
+    ("rows of replies without a probe", f"FROM replies ANTI JOIN probes USING ({_KEY})"),
+    ("rows of replies without a body", "FROM replies ANTI JOIN bodies USING (run_id, body_sha256)"),
+    ("rows of bodies without a reply", "FROM bodies ANTI JOIN replies USING (run_id, body_sha256)"),
+    ("bodies that are not what their hash says", "FROM bodies WHERE sha256(body) <> body_sha256"),
+    (
+        "rows of hosts that do not agree with their models",
+        f"FROM hosts LEFT JOIN (SELECT {_KEY}, count(*) AS n, count(*) FILTER (is_running) AS running, "
+        f"list(DISTINCT translate(trim(family_raw, ' '), '{ascii_uppercase}', '{ascii_lowercase}')) "
+        "FILTER (trim(family_raw, ' ') <> '') AS declared, "
+        f"list(DISTINCT brand_family) FILTER (brand_family <> '') AS brands FROM models GROUP BY {_KEY}) "
+        f"USING ({_KEY}) WHERE coalesce(n, 0) <> coalesce(n_models, 0) "
+        "OR coalesce(running, 0) <> coalesce(n_running, 0) "
+        "OR list_sort(coalesce(declared, [])) <> families OR list_sort(coalesce(brands, [])) <> lineages",
+    ),
+)
+"""What must not be there, in words and as what follows `SELECT count(*)`."""
+
+_VERIFY_MEMORY = "1GB"
+"""What DuckDB may hold while it verifies; the rest goes to temporary files."""
+
+
+def _content_problems(run: Run) -> Iterator[str]:
+    with duck.open_duckdb(memory_limit=_VERIFY_MEMORY) as connection, _told_of_duckdb(str(run.folder)):
+        for table in tables().values():
+            connection.execute(f"CREATE VIEW {duck.name(table.name)} AS {table_sql(table, [run])}")
+        for words, sql in (*_CHECKS, *_table_checks(run.run_id)):
+            if n := _count(connection, sql):
+                yield f"{words} ({n})"
+
+
+def _table_checks(run_id: str) -> Iterator[tuple[str, str]]:
+    for table in tables().values():
+        key = ", ".join(map(duck.name, table.key))
+        yield f"rows of {table.name} of another run", f"FROM {table.name} WHERE run_id <> {duck.text(run_id)}"
+        yield (
+            f"keys that are in {table.name} more than once",
+            f"FROM (SELECT 1 FROM {table.name} GROUP BY {key} HAVING count(*) > 1)",
+        )
+
+
+def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
+    row = connection.execute(f"SELECT count(*) {sql}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def verify_all(out: Path, names: Sequence[str] = (), *, say: Callable[[str], None]) -> list[str]:
+    """The problems of the runs `names` (default: all finished ones), telling `say` about each run as it is checked."""
+    problems = []
+    for folder in [out / RUNS / name for name in names] or run_folders(out):
+        found = verify(folder)
+        say(f"{folder.name}: {'whole' if not found else f'{len(found)} problems'}")
+        problems += found
+    return problems
+
+
+def damaged(problems: Sequence[str]) -> SnapshotError:
+    """The error that says what `verify_all` found."""
+    return SnapshotError("\n".join(problems))

@@ -1,0 +1,78 @@
+"""Fixtures that many tests share: one census of the simulated internet, run once a session."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from census import scan
+from census.model import Finding
+from census.simulate import Internet, World
+
+QUICK = {"connect_timeout": 1.0, "read_timeout": 1.5, "target_timeout": 3.0}
+"""Timeouts in seconds for hosts on loopback: long beside an answer, short beside a silent host."""
+
+
+@dataclass
+class Silent:
+    """A watcher that remembers instead of printing."""
+
+    lines: list[str] = field(default_factory=list)
+    findings: int = 0
+    stop_after: int | None = None
+    job: scan.Scan | None = None
+
+    def begin(self, run_id: str, total: int, done: Counter[str]) -> None:
+        self.lines.append(f"{run_id} {total} {sum(done.values())}")
+
+    def finding(self, finding: Finding) -> None:
+        self.findings += 1
+        if self.job is not None and self.findings == self.stop_after:
+            self.job.stop()
+
+    def say(self, text: str) -> None:
+        self.lines.append(text)
+
+
+@dataclass(frozen=True)
+class Census:
+    """A finished census of a world: its output folder, the folder of the run, and who lived there."""
+
+    out: Path
+    run: Path
+    world: World
+
+
+def simulated_settings(world: World, folder: Path, **options: object) -> scan.Settings:
+    """Settings of a scan of a simulated internet, with its target list and geolocation database in `folder`."""
+    listing = folder / "targets.txt"
+    listing.write_text("\n".join(world.targets()) + "\n", encoding="utf-8")
+    places = world.write_geo(folder / "places.mmdb")
+    values = {"sources": (str(listing),), "geo": (str(places),), "simulated": True, **QUICK, **options}
+    return scan.Settings(**values)  # type: ignore[arg-type]
+
+
+async def take(draft: scan.Draft, world: World, watcher: Silent) -> scan.Scan:
+    """Scan a world into a draft."""
+    settings = scan.Settings.from_json(draft.plan["settings"])
+    stages = scan.Stages.load(settings.geo, simulated=True)
+    async with Internet(world) as internet:
+        job = watcher.job = scan.Scan(draft, stages, watcher, internet.route)
+        await job.run()
+    return job
+
+
+@pytest.fixture(scope="session")
+def census_of_the_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Census]:
+    """The default simulated internet, scanned once."""
+    folder = tmp_path_factory.mktemp("census")
+    world = World.load()
+    settings = simulated_settings(world, folder)
+    with scan.draft_of(settings, scan.load_targets(settings), folder / "out") as draft:
+        run = asyncio.run(take(draft, world, Silent())).publish()
+    yield Census(folder / "out", run, world)

@@ -1,0 +1,99 @@
+"""The generated pages of docs/: `python -m tests.pages` writes them, `test_docs.py` fails when they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import click
+
+from census import check, report, schema
+from census.cli import main
+from census.identify import Rules
+from census.model import Outcome
+from census.suspect import Suspicions
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+NOTE = "<!-- Written by `make docs`; edit the source it names, not this page. -->\n"
+
+
+def cli_page() -> str:
+    """Every command with its help, as click prints it."""
+    parts = [NOTE, "# The command line\n", "Source: `census/cli.py`. Settings come from the command line first, then from"]
+    parts.append("environment variables (`CENSUS_SCAN_RATE=100`), then from `census.toml` (one table for each command).\n")
+    parts += _commands("census", main, None)
+    parts.append("## Exit codes\n\n" + _exit_codes())
+    return "\n".join(parts)
+
+
+def _commands(name: str, command: click.Command, parent: click.Context | None) -> list[str]:
+    context = click.Context(command, info_name=name.split()[-1], parent=parent, max_content_width=110, terminal_width=110)
+    parts = [f"## {name}\n", f"```text\n{command.get_help(context)}\n```\n"]
+    if isinstance(command, click.Group):
+        for child in sorted(command.commands):
+            parts += _commands(f"{name} {child}", command.commands[child], context)
+    return parts
+
+
+def _exit_codes() -> str:
+    from census import errors
+
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CensusError)]
+    rows = [f"| {kind.exit_code} | {(kind.__doc__ or '').splitlines()[0]} |" for kind in kinds]
+    return "\n".join(["| code | meaning |", "|---|---|", "| 0 | Done; also when nothing was found. |", *rows, ""])
+
+
+def outcomes_page() -> str:
+    """The closed list of outcomes, from the docstrings beside them."""
+    import ast
+    import inspect
+
+    body = ast.parse(inspect.getsource(Outcome)).body[0]
+    assert isinstance(body, ast.ClassDef)
+    rows, name = [], ""
+    for node in body.body[1:]:
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            name = str(node.value.value)
+        elif isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            rows.append(f"| `{name}` | {node.value.value} |")
+    words = "Every target asked has exactly one; the words are zgrab2's. Source: `census/model.py`.\n"
+    return "\n".join([NOTE, "# Outcomes\n", words, "| outcome | meaning |", "|---|---|", *rows, ""])
+
+
+def servers_page() -> str:
+    """Every server program the census knows, and every question it may send."""
+    rules = Rules.load()
+    parts = [NOTE, "# Servers\n", "Source: `data/servers/`. `docs/add-a-server.md` says how to add one.\n"]
+    parts += ["| id | name | ports | rules | examples |", "|---|---|---|---|---|"]
+    for server in sorted(rules.servers.values(), key=lambda s: s.id):
+        ports = ", ".join(map(str, server.ports))
+        examples = sum(example.is_it for example in server.examples), sum(not e.is_it for e in server.examples)
+        shown = f"{examples[0]} it, {examples[1]} look-alikes"
+        parts.append(f"| `{server.id}` | [{server.name}]({server.home}) | {ports} | {len(server.rules)} | {shown} |")
+    parts += ["", "## What may be sent, and nothing else\n", f"```text\n{check.plan()}\n```", ""]
+    return "\n".join(parts)
+
+
+def suspicion_page() -> str:
+    """Every reason to doubt a host."""
+    rows = [
+        f"| `{r.id}` | {r.strength} | {', '.join(sorted(r.servers)) or 'any'} | {r.about} | {r.source} |"
+        for r in Suspicions.load().reasons
+    ]
+    words = "A doubt never removes a host: reports count with and without. Source: `data/suspicion.toml`.\n"
+    head = ["| reason | strength | of claims to be | what it means | source |", "|---|---|---|---|---|"]
+    return "\n".join([NOTE, "# Reasons to doubt a host\n", words, *head, *rows, ""])
+
+
+PAGES: Mapping[str, Callable[[], str]] = {
+    "cli.md": cli_page,
+    "outcomes.md": outcomes_page,
+    "reports.md": report.reports_page,
+    "servers.md": servers_page,
+    "suspicion.md": suspicion_page,
+    "tables.md": schema.tables_page,
+}
+
+if __name__ == "__main__":
+    for name, page in PAGES.items():
+        (DOCS / name).write_text(page(), encoding="utf-8")

@@ -1,0 +1,106 @@
+"""Servers nobody here wrote, scanned with `census scan`: server, version and models must be right."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.real import servers
+
+COLUMNS = (
+    "server, server_version, auth, rule, n_models, list(name order by position) filter (name is not null) as models"
+)
+
+
+def _census(*arguments: str, folder: Path) -> str:
+    command = [sys.executable, "-m", "census", *arguments]
+    result = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
+
+
+def scan(port: int, folder: Path) -> dict[str, Any]:
+    """Scan one endpoint of loopback and return its host row with the names of its models."""
+    (folder / "targets.txt").write_text(f"127.0.0.1:{port}\n")
+    _census("scan", "targets.txt", "--allow-private", "--connect-timeout", "10", "--read-timeout", "15", folder=folder)
+    _census("verify", folder=folder)
+    query = f"select {COLUMNS} from hosts left join models using (run_id, ip, port, domain) group by all"
+    rows = json.loads(_census("sql", query, "--format", "json", folder=folder))
+    assert len(rows) == 1, rows
+    return dict(rows[0])
+
+
+def test_llama_server(tmp_path: Path) -> None:
+    model = servers.tiny_models() / "tiny.gguf"
+    with servers.llama_server("-m", str(model)) as port:
+        host = scan(port, tmp_path)
+    assert (host["server"], host["auth"]) == ("llama-cpp", "open")
+    assert re.fullmatch(r"b\d+(-\w+)?", host["server_version"])
+    assert host["models"] == [str(model)]
+
+
+def test_llama_server_metadata(tmp_path: Path) -> None:
+    model = servers.tiny_models() / "tiny.gguf"
+    with servers.llama_server("-m", str(model), "--alias", "qwen3-8b-q4_k_m") as port:
+        scan(port, tmp_path)
+    query = "select name, params_b, n_vocab, context_length, brand_family, size_bytes from models"
+    (row,) = json.loads(_census("sql", query, "--format", "json", folder=tmp_path))
+    assert row["name"] == "qwen3-8b-q4_k_m"
+    assert (row["n_vocab"], row["context_length"]) == (288, 2048)
+    assert 0.0001 < row["params_b"] < 0.0002, "the count the server gives outweighs what the alias claims"
+
+
+def test_llama_server_with_a_key(tmp_path: Path) -> None:
+    model = servers.tiny_models() / "tiny.gguf"
+    with servers.llama_server("-m", str(model), "--api-key", "secret") as port:
+        host = scan(port, tmp_path)
+    assert (host["server"], host["auth"], host["n_models"]) == ("llama-cpp", "key-required", None)
+
+
+def test_llama_server_as_a_router(tmp_path: Path) -> None:
+    with servers.llama_server("--models-dir", str(servers.tiny_models())) as port:
+        host = scan(port, tmp_path)
+    assert (host["server"], host["auth"]) == ("llama-cpp", "open")
+    assert host["models"] and any("tiny" in name for name in host["models"])
+
+
+def test_mlx_lm(tmp_path: Path) -> None:
+    with servers.mlx_lm() as port:
+        host = scan(port, tmp_path)
+    assert (host["server"], host["auth"]) == ("mlx-lm", "open")
+    assert host["models"] == [str(servers.tiny_models() / "tiny-hf")]
+
+
+def test_fastchat_without_a_worker(tmp_path: Path) -> None:
+    """An empty `{"object":"list","data":[]}` names no program: the generic server, and no invented one."""
+    with servers.fastchat() as port:
+        host = scan(port, tmp_path)
+    assert host["server"] in ("fastchat", "openai-compatible")
+    assert (host["auth"], host["n_models"]) == ("open", 0)
+
+
+def test_litellm(tmp_path: Path) -> None:
+    with servers.litellm(key=None) as port:
+        host = scan(port, tmp_path)
+    assert (host["server"], host["auth"], host["models"]) == ("litellm", "open", ["tiny-model"])
+
+
+def test_litellm_with_a_key(tmp_path: Path) -> None:
+    with servers.litellm(key="sk-1234") as port:
+        host = scan(port, tmp_path)
+    assert (host["server"], host["auth"], host["n_models"]) == ("litellm", "key-required", None)
+
+
+def test_two_servers_in_one_scan(tmp_path: Path) -> None:
+    model = servers.tiny_models() / "tiny.gguf"
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(servers.llama_server("-m", str(model))) for _ in range(2)]
+        (tmp_path / "targets.txt").write_text("".join(f"127.0.0.1:{port}\n" for port in ports))
+        _census("scan", "targets.txt", "--allow-private", folder=tmp_path)
+    rows = json.loads(_census("sql", "select port, server from hosts", "--format", "json", folder=tmp_path))
+    assert sorted((row["port"], row["server"]) for row in rows) == sorted((port, "llama-cpp") for port in ports)

@@ -1,0 +1,119 @@
+"""The shape of the house: which file may know which, and what no file may do."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted((ROOT / "census").rglob("*.py"))
+
+NOUNS = {"model", "hostile", "errors", "resources"}
+"""What any file may import: nouns and their helpers."""
+
+STAGES = {"targets", "pace", "probe", "identify", "families", "suspect", "locate", "snapshot", "query", "report"}
+
+ALSO = {
+    "snapshot": {"schema", "manifest", "duck"},
+    "manifest": {"schema", "duck"},
+    "query": {"schema", "manifest", "duck"},
+    "report": {"query", "schema", "duck"},
+}
+"""What a file may import beside the nouns: storage, queries and reports stand on each other."""
+
+JOINERS = {"scan", "cli", "check", "__main__", "simulate"}
+"""The corridor, the command line, the gate over data/ and the simulated internet know many stages."""
+
+EDGES = {
+    *("0.0.0.1", "1.0.0.0", "9.255.255.255", "11.0.0.0", "126.255.255.255", "128.0.0.0", "223.255.255.255"),
+    *("192.0.0.8", "192.0.0.9", "192.0.0.10", "192.0.0.100", "192.0.1.0", "8.8.8.8", "9.9.9.9"),
+}
+"""Addresses that tests of exclusions and parsing name: edges of special-purpose networks, and public resolvers."""
+
+SOCKETS = {"probe", "simulate"}
+"""Only the probe talks to targets; the simulated internet listens."""
+
+
+def _place(path: Path) -> str:
+    parts = path.relative_to(ROOT / "census").with_suffix("").parts
+    return parts[0]
+
+
+def _imports(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return names
+
+
+def _ours(path: Path) -> set[str]:
+    return {name.split(".")[1] for name in _imports(path) if name.startswith("census.") and len(name) > 7}
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_stage_imports_nouns_and_nothing_else_of_ours(path: Path) -> None:
+    place = _place(path)
+    if place in JOINERS or place == "__init__":
+        return
+    allowed = NOUNS | ALSO.get(place, set()) | {place}
+    unknown = _ours(path) - allowed - {"__version__"}
+    assert not unknown, f"{place} imports {sorted(unknown)}"
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_only_the_probe_opens_connections(path: Path) -> None:
+    if _place(path) in SOCKETS:
+        return
+    assert not _imports(path) & {"ssl", "aiohttp", "urllib.request", "http.client", "requests", "httpx"}
+    text = path.read_text(encoding="utf-8")
+    openers = ("socket.socket", "create_connection", "open_connection", "getaddrinfo", "gethostby", "sock_connect")
+    assert [word for word in openers if word in text] == []
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_file_begins_by_saying_what_may_live_in_it(path: Path) -> None:
+    docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert docstring and docstring[0].isupper() or docstring and docstring.startswith("`")
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_public_names_have_docstrings(path: Path) -> None:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    bare = [
+        node.name
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        and not node.name.startswith("_")
+        and not ast.get_docstring(node)
+    ]
+    assert not bare
+
+
+def test_every_stage_is_in_the_map() -> None:
+    text = (ROOT / "census" / "__init__.py").read_text(encoding="utf-8")
+    assert [stage for stage in sorted(STAGES) if f"\n    {stage} " not in text] == []
+
+
+def test_no_address_of_a_real_host() -> None:
+    """Documents, data and tests name only addresses that can belong to nobody's server."""
+    import ipaddress
+    import re
+
+    shapes = re.compile(r"(?<![\d.\w])(\d{1,3}(?:\.\d{1,3}){3})(?![\d.]|/\d)")
+    found = []
+    for path in [p for f in ("census", "data", "docs", "tests", "schemas") for p in (ROOT / f).rglob("*")]:
+        if path.suffix not in {".py", ".toml", ".md", ".sql", ".txt", ".csv", ".json"}:
+            continue
+        for text in shapes.findall(path.read_text(encoding="utf-8", errors="replace")):
+            try:
+                address = ipaddress.ip_address(text)
+            except ValueError:
+                continue
+            if address.is_global and not address.is_multicast:
+                found.append(f"{path.relative_to(ROOT)}: {text}")
+    assert not found, found
