@@ -77,9 +77,7 @@ def _tokens(text: str) -> Iterator[str]:
 def _edges(token: str) -> bytes:
     """One byte for each letter and digit of a token: what lies before it."""
     marks = bytearray([_EDGE])
-    marks += bytes(
-        _POINT if before == "." else 0 for before, char in pairwise(token) if char != "."
-    )
+    marks += bytes(_POINT if before == "." else 0 for before, char in pairwise(token) if char != ".")
     return bytes(marks)
 
 
@@ -152,6 +150,8 @@ class Phrase:
     text: str
     words: tuple[_Word, ...]
     namespace: str | None = None
+    head: str = ""
+    """The letters of the first word: a name without them need not be looked at."""
 
     @classmethod
     def parse(cls, text: str) -> Phrase:
@@ -160,14 +160,18 @@ class Phrase:
         words = tuple(_Word.parse(part) for part in rest.split(" + "))
         if not slash and any(len(word.chars) < 2 for word in words):
             raise ValueError(f"'{text}' is too short to look for")
-        return cls(text, words, _Letters.of(namespace).chars if slash else None)
+        return cls(text, words, _Letters.of(namespace).chars if slash else None, words[0].chars)
 
     def find(self, name: Name) -> int:
         """Where the first word stands in the name, -1 when the phrase does not hold."""
+        if self.head not in name.letters.chars:
+            return -1
         if self.namespace is not None and self.namespace not in name.spaces:
             return -1
-        places = [word.find(name.letters, name.stem) for word in self.words]
-        return -1 if min(places) < 0 else places[0]
+        place = self.words[0].find(name.letters, name.stem)
+        if place >= 0 and any(word.find(name.letters, name.stem) < 0 for word in self.words[1:]):
+            return -1
+        return place
 
 
 class _Finder:
@@ -185,7 +189,7 @@ class _Finder:
         starts = {chars[at : at + 2] for at in range(len(chars)) if edges[at] == _EDGE}
         for start in starts | {""}:
             for phrase, owner in self._by_start.get(start, ()):
-                if (place := phrase.find(name)) >= 0:
+                if phrase.head in chars and (place := phrase.find(name)) >= 0:
                     yield owner, phrase, place
 
 
@@ -214,7 +218,7 @@ class Name:
     @cached_property
     def stem(self) -> int:
         """How many of the letters are the model's, not the tag's."""
-        return len(_Letters.of(self.model).chars)
+        return len(self.letters.chars) - sum(map(len, map(_edges, _tokens(self.tag))))
 
     @cached_property
     def spaces(self) -> frozenset[str]:
@@ -685,6 +689,7 @@ class Families:
             self._by_brand.setdefault(entry.brand, entry)
         self._spaces = {_Letters.of(space).chars: org for org in self.organisations for space in org.namespaces}
         self._cached = lru_cache(CACHE_SIZE)(self._judge)
+        self.quantization_named = lru_cache(CACHE_SIZE)(self._quantization_named)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Families:
@@ -719,12 +724,11 @@ class Families:
         """A declared name taken apart, a known publisher before an underscore counted as a namespace."""
         name = read_name(text, self.words.registries)
         publisher, mark, rest = name.model.partition("_")
-        if mark and rest and _Letters.of(publisher).chars in self._spaces:
+        if mark and rest and name.letters.chars[: name.letters.after_publisher] in self._spaces:
             return replace(name, folders=(*name.folders, publisher), model=rest)
         return name
 
-    def _candidates(self, evidence: _Evidence) -> Iterator[_Candidate]:
-        name = self.read(evidence.name)
+    def _candidates(self, name: Name, evidence: _Evidence) -> Iterator[_Candidate]:
         remote = evidence.remote or name.remote
         if remote and evidence.remote_model:
             yield _Candidate(self.read(evidence.remote_model), "remote", REMOTE, "remote-model")
@@ -757,11 +761,12 @@ class Families:
 
     def _judge(self, evidence: _Evidence) -> Lineage:
         name = self.read(evidence.name)
-        for candidate in self._candidates(evidence):
+        remote = evidence.remote or name.remote
+        for candidate in self._candidates(name, evidence):
             if hits := self._hits(candidate.name):
-                return _Judgement(self, evidence, candidate, hits).lineage()
-        plain = _Candidate(name, "remote" if name.remote else "metadata", METADATA)
-        return _Judgement(self, evidence, plain, []).lineage()
+                return _Judgement(self, evidence, candidate, hits).lineage(remote)
+        plain = _Candidate(name, "remote" if remote else "metadata", METADATA)
+        return _Judgement(self, evidence, plain, []).lineage(remote)
 
     def check(self) -> list[str]:
         """What is wrong with the files, one line each: entry and reason. Empty when nothing is."""
@@ -801,6 +806,10 @@ class Families:
         hits = [(len(phrase.words[0].chars), place, at) for at, phrase, place in self._quants.hits(name)]
         return self.quantizations[max(hits)[2]] if hits else None
 
+    def _quantization_named(self, label: str) -> Quantization | None:
+        """The quantization a server declares, None when it is none we know."""
+        return self.quantization_in(Name(label, (), label[:MAX_NAME], "", False, False))
+
     def organisation_of(self, name: Name) -> Organisation | None:
         """The organisation of the nearest known namespace."""
         known = (self._spaces.get(_Letters.of(folder).chars) for folder in reversed(name.folders))
@@ -808,7 +817,8 @@ class Families:
 
 
 def _holds(phrases: Iterable[Phrase], name: Name) -> bool:
-    return any(phrase.find(name) >= 0 for phrase in phrases)
+    chars = name.letters.chars
+    return any(phrase.head in chars and phrase.find(name) >= 0 for phrase in phrases)
 
 
 _SILENT = frozenset(
@@ -856,16 +866,22 @@ class _Judgement:
 
     # Brand and weights.
 
-    @property
+    @cached_property
+    def agrees(self) -> bool:
+        """The reported architecture is one that the brand is known to report."""
+        return bool(self.entry and self.architecture and self.architecture.name in self.entry.architectures)
+
+    @cached_property
     def hosted(self) -> bool:
-        return bool(self.entry and (self.entry.hosted or self._set("hosted")))
+        """Nobody but its owner can serve it, unless an architecture of the brand shows that weights are there."""
+        return bool(self.entry and not self.agrees and (self.entry.hosted or self._set("hosted")))
 
     @property
     def conflict(self) -> bool:
         """The name's brand never reports this architecture."""
         if self.entry is None or self.architecture is None or self.candidate.resolved_by in ("digest", "remote"):
             return False
-        return self.hosted or bool(self.entry.architectures and self.architecture.name not in self.entry.architectures)
+        return not self.agrees and (self.hosted or bool(self.entry.architectures))
 
     def base(self) -> str | None:
         entry = self.entry
@@ -899,8 +915,10 @@ class _Judgement:
             return None
         if (found := self._set("weights")) is not None:
             return str(found) or None
-        if base:
-            return self._reported() if base == UNDECIDED else self._inherited(base)
+        if base == UNDECIDED:
+            return self._reported()
+        if base and not entry.weights:
+            return self._inherited(base)
         return (entry.weights or self._reported()) if entry.bases or entry.weights else entry.brand
 
     def _inherited(self, base: str) -> str | None:
@@ -937,7 +955,8 @@ class _Judgement:
         return float(known) if known else None
 
     def quantization(self) -> tuple[str | None, int | None]:
-        reported = _label(self.families, self.evidence.quantization)
+        declared = self.evidence.quantization
+        reported = self.families.quantization_named(declared) if declared else None
         stated = reported or self.families.quantization_in(self.name)
         return (stated.label, stated.bits) if stated else (None, None)
 
@@ -979,9 +998,8 @@ class _Judgement:
         told = self._set("distill")
         return bool(self.entry.distill or told or (told is None and _holds(self.families.words.distill, self.name)))
 
-    def lineage(self) -> Lineage:
+    def lineage(self, remote: bool) -> Lineage:
         """The verdict. A name that its architecture contradicts gives no brand; the metadata give the weights."""
-        remote = self.evidence.remote or self.families.read(self.evidence.name).remote
         if self.entry is None or self.conflict:
             return self._without_brand(remote)
         base = self.base()
@@ -1039,21 +1057,13 @@ class _Judgement:
     def _confidence(self, remote: bool) -> float:
         if self.hosted and not remote:
             return CLAIM
-        agrees = self.entry and self.architecture and self.architecture.name in self.entry.architectures
-        return min(CERTAIN, round(self.candidate.confidence + (CONFIRMED if agrees else 0.0), 2))
+        return min(CERTAIN, round(self.candidate.confidence + (CONFIRMED if self.agrees else 0.0), 2))
 
     def _all_rules(self, base: str | None) -> tuple[str, ...]:
         below = self.families.entry_of(base)
         self._note(below.id if below else None)
         self._note(f"architecture:{self.architecture.name}" if self.architecture else None)
         return tuple(self.rules)
-
-
-def _label(families: Families, text: str | None) -> Quantization | None:
-    """The quantization a server declares, None when it is none we know."""
-    if not text:
-        return None
-    return families.quantization_in(Name(text, (), text[:MAX_NAME], "", False, False))
 
 
 @lru_cache(maxsize=1)

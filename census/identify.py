@@ -658,7 +658,7 @@ def _read_ask(table: _Table) -> Ask:
 def _read_match(table: _Table) -> Match:
     ask = table.take("ask", lambda value: None if value == "*" else _question(value))
     answered = table.take("answered", _flag, True)
-    pairs = [pair for word, read in REPLY_WORDS.items() if word in table for pair in table.take(word, read)]
+    pairs = [pair for word, read in REPLY_WORDS.items() for pair in table.take(word, read, ())]
     pairs += [_json_check(one) for one in table.tables("json")]
     table.done()
     if bool(pairs) is not answered or (ask is None and not answered):
@@ -748,11 +748,9 @@ def _read_long_field(table: _Table, column: str, own: Callable[[Any], Any]) -> F
     mapping = table.take("map", _mapping, None)
     strip = table.take("strip", _text, "")
     table.done()
-    read = CONVERTERS[convert] if convert else own
-    if mapping is not None:
-        read = _mapped(mapping)
-    elif strip:
-        read = _stripped(strip, own)
+    if sum((convert is not None, mapping is not None, bool(strip))) != 1:
+        raise table.error("", "needs exactly one of as, map, strip; a path alone is written as a string")
+    read = CONVERTERS[convert] if convert else _mapped(mapping) if mapping is not None else _stripped(strip, own)
     return Field(column, path, _reader(path, read), convert, mapping, strip)
 
 
@@ -1133,12 +1131,7 @@ class Rules:
 
     def worst_case(self) -> dict[str, int]:
         """Server id -> the most questions one endpoint of it can get; UNIDENTIFIED -> the same for all others."""
-        worst = {server.id: self._worst(server) for server in self.servers.values()}
-        return {UNIDENTIFIED: MAX_REQUESTS_UNKNOWN, **worst}
-
-    def _worst(self, server: Server) -> int:
-        questions = MAX_REQUESTS_UNKNOWN + len(server.follow)
-        return min(questions, _limit(server))
+        return {UNIDENTIFIED: MAX_REQUESTS_UNKNOWN, **{server.id: _limit(server) for server in self.servers.values()}}
 
     def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None:
         """A `census.model.Plan`: the next question for a target, or None when enough is known or nothing will be."""

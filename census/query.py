@@ -53,7 +53,7 @@ def connect(
 
     Raises SnapshotError for a run that is missing, damaged, or of another schema.
     """
-    chosen = _whole(select_runs(path, runs=runs, since=since, until=until), damaged)
+    chosen = _whole(select_runs(path, runs=runs, since=since, until=until, damaged=damaged), damaged)
     connection = duck.open_duckdb()
     try:
         _create_views(connection, chosen)
@@ -71,17 +71,28 @@ def select_runs(
     runs: Sequence[str] | None = None,
     since: Moment = None,
     until: Moment = None,
+    damaged: Callable[[str], None] | None = None,
 ) -> list[Run]:
-    """The finished runs that `connect` reads, by name, which is by time. Raises SnapshotError for an unknown name."""
+    """The finished runs that `connect` chooses from, by name, which is by time; arguments and errors are the same."""
     paths = [path] if isinstance(path, Path | str) else path
     folders = sorted({f.absolute() for p in paths for f in _folders(Path(p))}, key=lambda f: (f.name, f))
-    found = [read_run(folder) for folder in folders]
+    found = [run for folder in folders if (run := _read(folder, damaged)) is not None]
     names = [run.run_id for run in found]
     if unknown := sorted(set(runs or ()) - set(names)):
         raise SnapshotError(f"no finished run {', '.join(unknown)}; there are: {', '.join(names) or 'none'}")
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SnapshotError(f"run {', '.join(twice)} is there twice; name one of the two folders")
     return [run for run in found if (runs is None or run.run_id in runs) and _began(run.run_id, since, until)]
+
+
+def _read(folder: Path, damaged: Callable[[str], None] | None) -> Run | None:
+    try:
+        return read_run(folder)
+    except SnapshotError as problem:
+        if damaged is None:
+            raise
+        damaged(f"{folder.name} is left out: {problem}")
+        return None
 
 
 def _folders(path: Path) -> list[Path]:

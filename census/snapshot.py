@@ -845,6 +845,12 @@ def _missing_tables(run: Run) -> list[str]:
     return [f"{run.folder}: no file of table {name}" for name in tables() if not run.paths(name)]
 
 
+def _strangers(run: Run) -> list[str]:
+    """Files that a reader with a pattern would take for a part of the run."""
+    known = {run.folder / file.path for file in run.files}
+    return [f"{path}: not in the manifest" for path in sorted(run.folder.rglob("*.parquet")) if path not in known]
+
+
 def _file_problems(run: Run, file: File) -> list[str]:
     path = run.folder / file.path
     try:

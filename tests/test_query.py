@@ -127,6 +127,16 @@ def test_a_damaged_file_is_named_or_its_run_left_out_with_a_note(tmp_path, harm,
     assert said[0].startswith(f"{LATER} is left out: {file}")
 
 
+def test_a_damaged_manifest_is_named_or_its_run_left_out_with_a_note(tmp_path):
+    whole, other = publish(tmp_path, [server(1)]), publish(tmp_path, [server(2)], LATER)
+    (other / "manifest.json").write_text("{")
+    with pytest.raises(SnapshotError, match=f"{other}/manifest.json: not a readable manifest"):
+        query.connect(tmp_path)
+    said: list[str] = []
+    assert rows(tmp_path, "SELECT run_id FROM runs", damaged=said.append) == [(whole.name,)]
+    assert said[0].startswith(f"{LATER} is left out: {other}")
+
+
 def test_large_evidence_is_hashed_by_verify_and_not_by_every_query(tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "LARGE_EVIDENCE", 0)
     folder = publish(tmp_path, [finding(i) for i in range(64)])
@@ -161,11 +171,11 @@ def test_queries_run(out, sql):
         "EXPLAIN (ANALYZE) COPY (SELECT 1) TO '{own}'", "/**/EXPLAIN ANALYZE COPY (SELECT 1) TO '{own}'",
         "EXPLAIN/**/ANALYZE COPY (SELECT 1) TO '{own}'", "EXPLAIN ANALYZE/**/COPY (SELECT 1) TO '{own}'",
         "CREATE TABLE t (x INT)", "DROP VIEW hosts", "INSERT INTO hosts VALUES (1)", "DELETE FROM hosts",
-        "ATTACH 'x.db'", "INSTALL httpfs", "LOAD httpfs", "SET enable_external_access = true", "RESET lock_configuration",
-        "PRAGMA version", "CALL pragma_version()", "EXPORT DATABASE 'x'", "PREPARE p AS SELECT 1", "SELECT 1; SELECT 2",
-        "", "-- nothing", "SELEC 1", "SELECT * FROM nowhere", "SELECT * FROM '{other}'", "SELECT * FROM read_csv('{secret}')",
-        "SELECT * FROM read_text('{secret}')", "SELECT * FROM glob('{secret}')",
-        "SELECT * FROM 'https://127.0.0.1/x.parquet'",
+        "ATTACH 'x.db'", "INSTALL httpfs", "LOAD httpfs", "SET enable_external_access = true",
+        "RESET lock_configuration", "PRAGMA version", "CALL pragma_version()", "EXPORT DATABASE 'x'",
+        "PREPARE p AS SELECT 1", "SELECT 1; SELECT 2", "", "-- nothing", "SELEC 1", "SELECT * FROM nowhere",
+        "SELECT * FROM '{other}'", "SELECT * FROM read_csv('{secret}')", "SELECT * FROM read_text('{secret}')",
+        "SELECT * FROM glob('{secret}')", "SELECT * FROM 'https://127.0.0.1/x.parquet'",
         "SELECT * FROM local_variable", "SELECT * FROM query('COPY (SELECT 1) TO ''{own}''')",
     ],
 )  # fmt: skip

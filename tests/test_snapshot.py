@@ -475,6 +475,12 @@ def test_a_manifest_that_points_out_of_its_run_is_refused(tmp_path):
     assert "outside of the run" in snapshot.verify(folder)[0]
 
 
+def test_a_file_that_the_manifest_does_not_know_is_named(tmp_path):
+    folder = write(tmp_path, [0])
+    stranger = shutil.copy(folder / "hosts" / "part-0000.parquet", folder / "hosts" / "copy.parquet")
+    assert snapshot.verify(folder) == [f"{stranger}: not in the manifest"]
+
+
 def test_verify_all_says_which_run_is_which(tmp_path):
     write(tmp_path, [0])
     other = write(tmp_path, [1], run_id="20261123T000000Z-0000")

@@ -36,9 +36,9 @@ def main(paths: list[Path]) -> None:
             for place in places:
                 networks.classify(place.asn, place.as_name)
             done = time.process_time()
-        known = [sum(getattr(p, name) is not None for p in places) / len(places) for name in ("country", "city", "asn")]
-        print(f"{len(places) / (looked - began):,.0f} places/s, {len(places) / (done - began):,.0f} with the network's class;"
-              f" country {known[0]:.1%}, city {known[1]:.1%}, AS {known[2]:.1%}")  # fmt: skip
+        print(f"{len(places) / (looked - began):,.0f} places/s, {len(places) / (done - began):,.0f} with the class")
+    for name in ("country", "city", "asn"):
+        print(f"{name}: {sum(getattr(place, name) is not None for place in places) / len(places):.1%} of addresses")
 
 
 if __name__ == "__main__":
