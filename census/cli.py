@@ -220,6 +220,7 @@ def _stages(draft: snapshot.Draft) -> scan.Stages:
 def _publish(job: scan.Scan, display: Display) -> None:
     folder = job.publish()
     display.say(f"{display.tally.done} targets: {display.tally.summary()}")
+    display.say(job.ledger())
     display.say(f"published {folder}")
     click.echo(job.draft.run_id)
 

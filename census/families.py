@@ -821,6 +821,14 @@ def _holds(phrases: Iterable[Phrase], name: Name) -> bool:
     return any(phrase.head in chars and phrase.find(name) >= 0 for phrase in phrases)
 
 
+_ROLES_SAID: dict[str | None, tuple[str, ...] | None] = {
+    "embedding": ("rerank",),
+    "chat": None,
+    "code": ("base",),
+    None: None,
+}
+"""Usual role of a line -> roles that words of a name may give instead; None is any. Lines made for one thing stay it."""
+
 _SILENT = frozenset(
     {"v", "k", "hf", "gguf", "ggml", "gptq", "awq", "q", "m", "s", "l", "fp", "bf", "f", "int", "bit", "mlx"}
 )
@@ -969,9 +977,11 @@ class _Judgement:
         return role
 
     def _worded_role(self) -> str | None:
-        """By words of the name; a line made for one thing stays what it is, but for rerankers of embedders."""
+        """By words of the name, as far as the usual role of the line lets them speak."""
         usual = (self.entry.role or "chat") if self.entry else None
-        roles = {"embedding": ("rerank",), "chat": None, "code": ("base",), None: None}.get(usual, ())
+        roles = _ROLES_SAID.get(usual, ())
+        if self.entry and self.entry.hosted and roles is None:
+            roles = ("rerank", "embedding", "other", "code")
         for role, phrases in self.families.words.roles:
             if (roles is None or role in roles) and _holds(phrases, self.name):
                 return role

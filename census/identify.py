@@ -1131,7 +1131,7 @@ class Rules:
 
     def worst_case(self) -> dict[str, int]:
         """Server id -> the most questions one endpoint of it can get; UNIDENTIFIED -> the same for all others."""
-        return {UNIDENTIFIED: MAX_REQUESTS_UNKNOWN, **{server.id: _limit(server) for server in self.servers.values()}}
+        return {UNIDENTIFIED: MAX_REQUESTS_UNKNOWN} | {server.id: _limit(server) for server in self.servers.values()}
 
     def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None:
         """A `census.model.Plan`: the next question for a target, or None when enough is known or nothing will be."""
@@ -1140,9 +1140,15 @@ class Rules:
         asked = {reply.question for reply in replies}
         matched = self._matched(_views(replies))
         leader = next((rule for rule in matched if rule.verdict != "lead"), None)
-        if len(replies) >= (_limit(self.servers[leader.server]) if leader else MAX_REQUESTS_UNKNOWN):
+        if len(replies) >= self._limit(leader):
             return None
         return self._follow(matched, asked) or self._open(target, leader, asked)
+
+    def _limit(self, leader: Rule | None) -> int:
+        """Only a final verdict earns an endpoint more questions than an unknown one gets."""
+        if leader is None or leader.verdict != "final":
+            return MAX_REQUESTS_UNKNOWN
+        return _limit(self.servers[leader.server])
 
     def _follow(self, matched: list[Rule], asked: set[Question]) -> Question | None:
         """The next question of the strongest candidate that has one left; none is stronger than a final verdict."""
@@ -1156,7 +1162,7 @@ class Rules:
         return None
 
     def _open(self, target: Target, leader: Rule | None, asked: set[Question]) -> Question | None:
-        if len(asked) >= MAX_REQUESTS_UNKNOWN or (leader is not None and leader.verdict == "final"):
+        if leader is not None and leader.verdict == "final":
             return None
         return next((question for question in self.openers(target.port) if question not in asked), None)
 

@@ -145,6 +145,7 @@ def table_sql(table: Table, runs: Sequence[Run]) -> str:
     """A SELECT that reads a table over all `runs` with exactly the columns and types of its schema.
 
     A column that an older file lacks is NULL. Raises SnapshotError naming the file whose column has another type.
+    Where all files have today's columns DuckDB need not compare them, which would open every file for every view.
     """
     files = [(run.folder / file.path, file) for run in runs for file in run.files if file.table == table.name]
     if not files:
@@ -152,7 +153,8 @@ def table_sql(table: Table, runs: Sequence[Run]) -> str:
     known = set().union(*(_columns(table, path, file) for path, file in files))
     columns = ", ".join(_expression(column, known) for column in table.columns)
     paths = ", ".join(duck.text(str(path.absolute())) for path, _ in files)
-    return f"SELECT {columns} FROM read_parquet([{paths}], union_by_name = true, hive_partitioning = false)"
+    mixed = any(file.columns != table.fingerprint for _, file in files)
+    return f"SELECT {columns} FROM read_parquet([{paths}], union_by_name = {mixed}, hive_partitioning = false)"
 
 
 def _expression(column: Column, known: Iterable[str]) -> str:

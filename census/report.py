@@ -707,9 +707,9 @@ class _Column:
 
     @property
     def heading(self) -> list[str]:
-        """The name in lines no wider than the cells or HEADING, so that columns stay narrow."""
+        """The name in lines no wider than the cells or HEADING, so that columns stay narrow; a name is broken at spaces."""
         width = max(map(cell_len, self.cells), default=0)
-        return textwrap.wrap(self.name, max(width, HEADING), break_long_words=False) or [""]
+        return textwrap.wrap(self.name, max(width, HEADING), break_long_words=False, break_on_hyphens=False) or [""]
 
 
 def _columns(rows: pa.Table, show: _Show) -> list[_Column]:
@@ -720,7 +720,8 @@ def _columns(rows: pa.Table, show: _Show) -> list[_Column]:
 def _column(name: str, values: pa.ChunkedArray, show: _Show) -> _Column:
     number = pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)
     cells = [show(name, value, number) for value in values.to_pylist()]
-    return _Column(_label(hostile.printable(name, MAX_CELL)), cells, number)
+    heading = hostile.printable(name, MAX_CELL)
+    return _Column(heading if show is _plain else _label(heading), cells, number)
 
 
 def _grid(rows: pa.Table, show: _Show) -> list[str]:

@@ -12,14 +12,14 @@ import logging
 import resource
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol
 
 from census import __version__, resources
-from census.errors import CensusError, ContactError, ScanStopped, SnapshotError, UsageError
+from census.errors import CensusError, ContactError, ScanStopped, SnapshotError, TargetError, UsageError
 from census.families import Families
 from census.identify import Rules
 from census.locate import Locator, Networks
@@ -45,6 +45,8 @@ WAITING_BLOCKS = 4
 
 SPARE_DESCRIPTORS = 64
 """File descriptors kept for files, databases and the terminal."""
+
+_LEFT_OUT = (("n_invalid", "lines could not be read"), ("n_duplicates", "duplicates asked once"))
 
 TARGETS_FILE = "targets.npz"
 LOG_FILE = "scan.log"
@@ -176,6 +178,7 @@ def load_targets(settings: Settings) -> TargetSet:
     targets = read(
         settings.sources, ports=settings.ports, exclusions=exclusions_of(settings), skip_invalid=settings.skip_invalid
     )
+    require_targets(settings, targets)
     require_contact(settings, targets)
     return targets
 
@@ -184,6 +187,22 @@ def exclusions_of(settings: Settings) -> Exclusions:
     """What the settings exclude. Raises TargetError for an unreadable blocklist."""
     files = [Path(p) for p in settings.blocklists]
     return Exclusions.load(files, allow_private=settings.allow_private, allow_simulated=settings.simulated)
+
+
+def require_targets(settings: Settings, targets: TargetSet) -> None:
+    """A scan asks somebody. Raises TargetError, with the reasons, when every target is excluded or there is none."""
+    if targets.size:
+        return
+    lists = ", ".join(settings.sources)
+    if not targets.n_excluded:
+        raise TargetError(f"{lists}: no target in it")
+    lift = "" if settings.allow_private else "; --allow-private lifts loopback and private networks"
+    raise TargetError(f"{lists}: nothing left to ask, excluded are {reasons_text(targets.n_excluded)}{lift}")
+
+
+def reasons_text(excluded: Mapping[str, int]) -> str:
+    """`4 (RFC 1918 private-use), 1 (RFC 1122 loopback)`, the most frequent first."""
+    return ", ".join(f"{n} ({reason})" for reason, n in sorted(excluded.items(), key=lambda item: (-item[1], item[0])))
 
 
 def require_contact(settings: Settings, targets: TargetSet) -> None:
@@ -356,6 +375,15 @@ class Scan:
     async def _commit(self, finished: asyncio.Queue[_Block | None]) -> None:
         while (block := await finished.get()) is not None:
             await asyncio.to_thread(self.draft.commit, block.number, block.findings)
+
+    def ledger(self) -> str:
+        """Targets in = rows of probes + excluded; lines that could not be read and duplicates beside it."""
+        plan = self.draft.plan
+        lines = [f"asked {self.order.total()} of {self.targets.size} targets"]
+        if plan["excluded"]:
+            lines.append(f"excluded {reasons_text(plan['excluded'])}")
+        lines += [f"{plan[key]} {words}" for key, words in _LEFT_OUT if plan[key]]
+        return "; ".join(lines)
 
     def publish(self) -> Path:
         """Write the run row and publish the run by one rename. Raises SnapshotError when blocks are missing."""

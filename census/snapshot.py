@@ -835,9 +835,8 @@ def verify(folder: Path) -> list[str]:
         run = read_run(folder)
     except SnapshotError as problem:
         return [str(problem)]
-    problems = _missing_tables(run) + run.damage(thorough=True) or [
-        p for f in run.files for p in _file_problems(run, f)
-    ]
+    problems = [*_missing_tables(run), *_strangers(run), *run.damage(thorough=True)]
+    problems = problems or [problem for file in run.files for problem in _file_problems(run, file)]
     return problems or [f"{folder}: {problem}" for problem in _content_problems(run)]
 
 

@@ -366,7 +366,8 @@ def _read_networks(path: Path, default_reason: str | None) -> list[tuple[Network
     try:
         text = path.read_text("utf-8-sig")
     except (OSError, UnicodeDecodeError) as problem:
-        raise TargetError(f"{path}: cannot be read ({problem}); nothing is asked without the exclusions") from None
+        said = getattr(problem, "strerror", None) or str(problem)
+        raise TargetError(f"{path}: cannot be read: {said}; nothing is asked without the exclusions") from None
     rows = []
     for number, line in enumerate(text.splitlines(), 1):
         body, _, comment = line.partition("#")

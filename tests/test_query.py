@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from dataclasses import replace
 from datetime import date, datetime
 from pathlib import Path
@@ -31,6 +32,21 @@ def out(tmp_path_factory) -> Path:
     with Draft.create(out, "20261124T000000Z-0002", {}, lambda folder: None) as draft:
         draft.commit(0, block(0, 32))
     return out
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory) -> Path:
+    """Two small finished runs, not to be changed."""
+    out = tmp_path_factory.mktemp("two")
+    publish(out, [server(1)])
+    publish(out, [server(2)], LATER)
+    return out
+
+
+@pytest.fixture
+def copy(two, tmp_path) -> Path:
+    """The same, to be harmed."""
+    return shutil.copytree(two, tmp_path / "copy")
 
 
 def rows(path, sql: str, **options) -> list[tuple]:
@@ -73,9 +89,9 @@ def test_what_cannot_be_chosen(out, tmp_path):
         query.connect(out, since="yesterday")
     with pytest.raises(SnapshotError, match="no such folder"):
         query.connect(tmp_path / "nowhere")
-    (tmp_path / "copy").symlink_to(out, target_is_directory=True)
+    (tmp_path / "again").symlink_to(out, target_is_directory=True)
     with pytest.raises(SnapshotError, match="is there twice"):
-        query.connect([out, tmp_path / "copy"])
+        query.connect([out, tmp_path / "again"])
 
 
 def test_without_runs_the_tables_are_empty_and_typed(tmp_path):
@@ -86,28 +102,26 @@ def test_without_runs_the_tables_are_empty_and_typed(tmp_path):
     assert [kind for (kind,) in kinds] == [c.sql for c in schema.tables()["hosts"].columns]
 
 
-def test_an_old_run_without_a_column_reads_as_null(tmp_path):
-    publish(tmp_path, [server(1)])
-    old = publish(tmp_path, [server(2)], "20250101T000000Z-0000")
+def test_an_old_run_without_a_column_reads_as_null(copy):
+    old = copy / "runs" / RUN
     rewrite(old, "hosts", lambda table: table.drop_columns(["proxy", "server_header"]))
     sql = "SELECT run_id, server_header FROM hosts ORDER BY ALL"
-    assert rows(tmp_path, sql) == [(old.name, None), (RUN, "uvicorn")]
+    assert rows(copy, sql) == [(RUN, None), (LATER, "uvicorn")]
     assert rows(old, "SELECT typeof(server_header) FROM hosts") == [("VARCHAR",)]
 
 
-def test_an_old_run_with_a_narrower_integer_is_widened(tmp_path):
-    folder = publish(tmp_path, [server(1)])
+def test_an_old_run_with_a_narrower_integer_is_widened(copy):
     narrow = lambda t: t.cast(t.schema.set(13, t.schema.field(13).with_type(pa.int32())))  # noqa: E731
     assert schema.tables()["probes"].arrow.names[13] == "block"
-    rewrite(folder, "probes", narrow)
-    assert rows(tmp_path, "SELECT typeof(block) FROM probes") == [("BIGINT",)]
+    rewrite(copy / "runs" / RUN, "probes", narrow)
+    assert rows(copy, "SELECT typeof(block) FROM probes") == [("BIGINT",)] * 2
 
 
-def test_a_run_with_a_wrong_type_is_refused_with_the_name_of_its_file(tmp_path):
-    folder = publish(tmp_path, [server(1)])
+def test_a_run_with_a_wrong_type_is_refused_with_the_name_of_its_file(copy):
+    folder = copy / "runs" / RUN
     rewrite(folder, "models", lambda table: table.cast(as_text(table, "size_bytes")))
     with pytest.raises(SnapshotError, match=f"{folder}/models/part-0000.parquet: column size_bytes is string"):
-        query.connect(tmp_path)
+        query.connect(copy)
 
 
 def cut(path: Path) -> None:
@@ -116,24 +130,24 @@ def cut(path: Path) -> None:
 
 @pytest.mark.parametrize("name", schema.TABLES)
 @pytest.mark.parametrize("harm", [cut, flip, Path.unlink])
-def test_a_damaged_file_is_named_or_its_run_left_out_with_a_note(tmp_path, harm, name):
-    whole, other = publish(tmp_path, [server(1)]), publish(tmp_path, [server(2)], LATER)
+def test_a_damaged_file_is_named_or_its_run_left_out_with_a_note(copy, harm, name):
+    other = copy / "runs" / LATER
     file = other / name / "part-0000.parquet"
     harm(file)
     with pytest.raises(SnapshotError, match=f"{file}: "):
-        query.connect(tmp_path)
+        query.connect(copy)
     said: list[str] = []
-    assert rows(tmp_path, "SELECT run_id FROM runs", damaged=said.append) == [(whole.name,)]
+    assert rows(copy, "SELECT run_id FROM runs", damaged=said.append) == [(RUN,)]
     assert said[0].startswith(f"{LATER} is left out: {file}")
 
 
-def test_a_damaged_manifest_is_named_or_its_run_left_out_with_a_note(tmp_path):
-    whole, other = publish(tmp_path, [server(1)]), publish(tmp_path, [server(2)], LATER)
+def test_a_damaged_manifest_is_named_or_its_run_left_out_with_a_note(copy):
+    other = copy / "runs" / LATER
     (other / "manifest.json").write_text("{")
     with pytest.raises(SnapshotError, match=f"{other}/manifest.json: not a readable manifest"):
-        query.connect(tmp_path)
+        query.connect(copy)
     said: list[str] = []
-    assert rows(tmp_path, "SELECT run_id FROM runs", damaged=said.append) == [(whole.name,)]
+    assert rows(copy, "SELECT run_id FROM runs", damaged=said.append) == [(RUN,)]
     assert said[0].startswith(f"{LATER} is left out: {other}")
 
 
@@ -179,16 +193,16 @@ def test_queries_run(out, sql):
         "SELECT * FROM local_variable", "SELECT * FROM query('COPY (SELECT 1) TO ''{own}''')",
     ],
 )  # fmt: skip
-def test_nothing_else_does(tmp_path, sql):
+def test_nothing_else_does(two, tmp_path, sql):
     local_variable = pa.table({"x": [1]})
-    own = publish(tmp_path, [server(1)]) / "hosts" / "part-0000.parquet"
+    own = two / "runs" / RUN / "hosts" / "part-0000.parquet"
     secret, other = tmp_path / "secret.csv", tmp_path / "other.parquet"
     secret.write_text("secret\n1\n")
     pq.write_table(local_variable, other)
-    with query.connect(tmp_path) as connection, pytest.raises(QueryError) as refused:
+    with query.connect(two) as connection, pytest.raises(QueryError) as refused:
         query.run_sql(connection, sql.format(own=own, secret=secret, other=other))
     assert "secret\n1" not in str(refused.value)
-    assert snapshot.verify(tmp_path / "runs" / RUN) == []
+    assert manifest.read_run(two / "runs" / RUN).damage() == []
 
 
 def test_an_unlocked_connection_joins_tables_of_ones_own(out):

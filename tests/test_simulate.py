@@ -706,7 +706,7 @@ def test_the_page_lists_every_misbehaviour() -> None:
 
 
 def test_columns_of_a_model_are_spelt_as_the_model_has_them(world: World) -> None:
-    columns = {*Model.__dataclass_fields__, "expires_at_raw"}
+    columns = {*Model.__dataclass_fields__, "expires_at_raw", "brand"}
     for host in world.hosts:
         for planted in host.inventory or ():
             assert {column for column in planted if not column.startswith("extra.")} <= columns

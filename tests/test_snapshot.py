@@ -35,6 +35,18 @@ def write(out: Path, numbers, run_id=RUN, size=32, **changes) -> Path:
         return draft.publish(run_row(draft, **changes))
 
 
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory) -> Path:
+    """A finished run, not to be changed."""
+    return write(tmp_path_factory.mktemp("pristine"), [0])
+
+
+@pytest.fixture
+def folder(pristine, tmp_path) -> Path:
+    """A finished run, to be harmed."""
+    return shutil.copytree(pristine, tmp_path / "runs" / RUN)
+
+
 def read(folder: Path) -> dict[str, pa.Table]:
     return {name: pq.read_table(folder / name / "part-0000.parquet") for name in schema.TABLES}
 
@@ -151,15 +163,15 @@ def test_row_groups_are_cut_at_the_same_rows_however_batches_come(tmp_path, monk
 
 
 @pytest.mark.parametrize("name", schema.TABLES)
-def test_pandas_and_polars_read_every_table(tmp_path, name):
-    file = write(tmp_path, [0]) / name / "part-0000.parquet"
+def test_pandas_and_polars_read_every_table(pristine, name):
+    file = pristine / name / "part-0000.parquet"
     n = pq.read_metadata(file).num_rows
     assert len(pandas.read_parquet(file)) == n
     assert polars.scan_parquet(file).collect().height == n
 
 
+@pytest.mark.usefixtures("folder")
 def test_a_plain_duckdb_finds_only_finished_runs_by_pattern(tmp_path):
-    write(tmp_path, [0])
     with Draft.create(tmp_path, "20261123T000000Z-0000", {}, lambda folder: None) as draft:
         draft.commit(0, block(0, 32))
         with duckdb.connect() as plain:
@@ -231,8 +243,8 @@ def test_a_run_cannot_leave_its_folder_by_its_name(tmp_path, name):
         Draft.resume(tmp_path, name)
 
 
-def test_resuming_what_is_not_there_or_is_finished(tmp_path):
-    write(tmp_path, [0])
+def test_resuming_what_is_not_there_or_is_finished(tmp_path, folder):
+    assert folder.parent.parent == tmp_path
     with pytest.raises(SnapshotError, match="finished"):
         Draft.resume(tmp_path, RUN)
     with pytest.raises(SnapshotError, match="there are: none"):
@@ -390,15 +402,13 @@ def flip(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", schema.TABLES)
-def test_a_damaged_file_is_named(tmp_path, name):
-    folder = write(tmp_path, [0])
+def test_a_damaged_file_is_named(folder, name):
     flip(folder / name / "part-0000.parquet")
     (problem,) = snapshot.verify(folder)
     assert problem.startswith(str(folder / name / "part-0000.parquet"))
 
 
-def test_a_missing_file_and_a_missing_manifest_are_named(tmp_path):
-    folder = write(tmp_path, [0])
+def test_a_missing_file_and_a_missing_manifest_are_named(folder):
     (folder / "models" / "part-0000.parquet").unlink()
     assert snapshot.verify(folder) == [f"{folder}/models/part-0000.parquet: No such file or directory"]
     (folder / "manifest.json").write_text("{")
@@ -457,8 +467,7 @@ def first_changed(column: str, value):
         ("models", lambda t: t.cast(as_text(t, "size_bytes")), "column size_bytes is string, but should be int64"),
     ],
 )
-def test_a_run_that_contradicts_itself_is_told(tmp_path, name, change, problem):
-    folder = write(tmp_path, [0])
+def test_a_run_that_contradicts_itself_is_told(folder, name, change, problem):
     rewrite(folder, name, change)
     assert any(problem in line for line in snapshot.verify(folder)), snapshot.verify(folder)
 
@@ -468,22 +477,19 @@ def as_text(table: pa.Table, column: str) -> pa.Schema:
     return table.schema.set(i, table.schema.field(i).with_type(pa.string()))
 
 
-def test_a_manifest_that_points_out_of_its_run_is_refused(tmp_path):
-    folder = write(tmp_path, [0])
+def test_a_manifest_that_points_out_of_its_run_is_refused(folder):
     text = (folder / "manifest.json").read_text()
     (folder / "manifest.json").write_text(text.replace("hosts/part-0000.parquet", "../../x.parquet"))
     assert "outside of the run" in snapshot.verify(folder)[0]
 
 
-def test_a_file_that_the_manifest_does_not_know_is_named(tmp_path):
-    folder = write(tmp_path, [0])
+def test_a_file_that_the_manifest_does_not_know_is_named(folder):
     stranger = shutil.copy(folder / "hosts" / "part-0000.parquet", folder / "hosts" / "copy.parquet")
     assert snapshot.verify(folder) == [f"{stranger}: not in the manifest"]
 
 
-def test_verify_all_says_which_run_is_which(tmp_path):
-    write(tmp_path, [0])
-    other = write(tmp_path, [1], run_id="20261123T000000Z-0000")
+def test_verify_all_says_which_run_is_which(tmp_path, folder):
+    other = shutil.copytree(folder, tmp_path / "runs" / "20261123T000000Z-0000")
     flip(other / "hosts" / "part-0000.parquet")
     said: list[str] = []
     problems = snapshot.verify_all(tmp_path, say=said.append)

@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
+from functools import cached_property
 from typing import Any, Final
 
 from census import hostile
-from census.errors import DataError
 from census.identify import Example, Field, Listing, Server, VersionSource
 from census.model import Model
 
@@ -130,12 +130,12 @@ class Part:
 
     def can_list(self, remote: bool) -> bool:
         """Whether this example has an entry to copy for a local or a remote model."""
-        return bool(self._lists) and self._lists[0].prototype(remote) is not None
+        return bool(self._lists) and remote in self._lists[0].moulds
 
     @property
     def can_load(self) -> bool:
         """Whether this example has an entry to copy for a model loaded now."""
-        return self._loaded is not None and self._loaded.prototype(False) is not None
+        return self._loaded is not None and False in self._loaded.moulds
 
     def visible(self, inventory: Sequence[Planted] | None) -> tuple[Model, ...] | None:
         """What a census can learn of an inventory: the columns that this server and version tell, the others None.
@@ -210,65 +210,77 @@ class _List:
             value = value.get(step) if isinstance(value, dict) else None
         return [value] if isinstance(value, dict) else list(value or [])
 
-    def prototype(self, remote: bool) -> dict[str, Any] | None:
-        """The first entry of a local or of a remote model, or None."""
+    @cached_property
+    def moulds(self) -> dict[bool, _Mould]:
+        """For local (False) and remote (True) models: the first recorded entry of that kind, if there is one."""
         markers = [field.path for field in self.fields if field.column in ("remote_host", "remote_model")]
-        alike = (one for one in self.entries if not markers or any(_has(one, path) for path in markers) is remote)
-        return next(alike, None)
+        first: dict[bool, _Mould] = {}
+        for entry in self.entries:
+            kinds = [any(_has(entry, path) for path in markers)] if markers else [False, True]
+            for remote in kinds:
+                first.setdefault(remote, _Mould.of(entry, self.fields, self.listing.fields))
+        return first
 
     def written(self, inventory: Iterable[Planted]) -> bytes:
         """The reply's body with other models."""
-        entries = [self._entry(planted) for planted in inventory]
+        entries = [self.moulds[bool(planted.get("is_remote"))].cast(planted) for planted in inventory]
         listed = entries[0] if isinstance(_get(self.document, self.listing.list), dict) else entries
-        document = _with(self.document, self.listing.list, listed)
-        text = json.dumps(document, **self.style) + self.tail
+        text = json.dumps(_with(self.document, self.listing.list, listed), **self.style) + self.tail
         return _SURROGATE.sub(lambda found: f"\\u{ord(found[0]):04x}", text).encode("utf-8")
-
-    def _entry(self, planted: Planted) -> dict[str, Any]:
-        prototype = self.prototype(bool(planted.get("is_remote")))
-        if prototype is None:
-            raise DataError(f"{self.listing.ask}: this example has no entry to copy for {planted['name']!r}")
-        entry: dict[str, Any] = _renamed(prototype, self._name_of(prototype), planted["name"])
-        for field in self.fields:
-            if _has(entry, field.path) and (wire := _wire(field, planted)) is not _KEEP:
-                entry = _with(entry, field.path, wire)
-        return entry
-
-    def _name_of(self, prototype: dict[str, Any]) -> Any:
-        paths = [field.path for field in self.fields if field.column == "name"]
-        return _get(prototype, paths[0]) if paths else None
 
     def told(self, planted: Planted) -> dict[str, Any]:
         """Column -> value for what the entry of a planted model says."""
-        prototype = self.prototype(bool(planted.get("is_remote"))) or {}
-        values: dict[str, Any] = {}
-        for field in self.listing.fields:
-            mine = field.column in planted and field.convert != "present" and _has(prototype, field.path)
-            values[field.column] = planted[field.column] if mine else field.read(prototype)
-        return values
+        mould = self.moulds[bool(planted.get("is_remote"))]
+        return mould.recorded | {column: planted[column] for column in mould.planted if column in planted}
 
     def recorded(self) -> list[tuple[dict[str, Any], dict[str, Any]]]:
         """Each entry as recorded, with column -> value for what it says."""
         return [(one, {field.column: field.read(one) for field in self.listing.fields}) for one in self.entries]
 
 
-# --- A planted value on the wire -------------------------------------------------------------------------------------
+@dataclass(frozen=True, slots=True)
+class _Mould:
+    """A recorded entry that others are cast from.
 
-_KEEP: Final = object()
-"""Nothing is planted for this field: the prototype's value stays."""
+    Attributes:
+        name: the name of its model. fields: those that it has, and so can be given other values.
+        recorded: column -> value as recorded. planted: columns whose value is the planted one instead.
+    """
+
+    entry: dict[str, Any]
+    name: str | None
+    fields: tuple[Field, ...]
+    recorded: dict[str, Any]
+    planted: tuple[str, ...]
+
+    @classmethod
+    def of(cls, entry: dict[str, Any], written: Sequence[Field], told: Sequence[Field]) -> _Mould:
+        fields = tuple(field for field in written if field.convert != "present" and _has(entry, field.path))
+        name = next((_get(entry, field.path) for field in fields if field.column == "name"), None)
+        recorded = {field.column: field.read(entry) for field in told}
+        return cls(entry, name, fields, recorded, tuple(field.column for field in told if field in fields))
+
+    def cast(self, planted: Planted) -> dict[str, Any]:
+        """An entry for a planted model."""
+        entry: dict[str, Any] = _renamed(self.entry, self.name, planted["name"])
+        for field in self.fields:
+            if field.column in planted:
+                _get(entry, field.path[:-1])[field.path[-1]] = _wire(field, planted)
+        return entry
+
+
+# --- A planted value on the wire -------------------------------------------------------------------------------------
 
 
 def _wire(field: Field, planted: Planted) -> Any:
     """The JSON value that a field of the wire gets; `identify` reads the column back from it."""
-    if field.convert == "present" or field.column not in planted:
-        return _KEEP
     value = planted[field.column]
     if field.convert == "unix":
         return int(value.replace(tzinfo=UTC).timestamp())
     if field.column in ("modified_at", "expires_at"):
         return planted[f"{field.column}_raw"]
     if field.mapping is not None:
-        return next((wire for wire, column in field.mapping.items() if column == value), _KEEP)
+        return next(wire for wire, column in field.mapping.items() if column == value)
     if field.strip:
         return field.strip + str(value)
     return list(value) if isinstance(value, tuple) else value

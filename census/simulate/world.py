@@ -14,7 +14,7 @@ import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from itertools import combinations
 from pathlib import Path
 from random import Random
@@ -86,6 +86,9 @@ class Host:
         group: what the scenario says about it.
         place: what the simulated geolocation database says of the address.
         tls: it speaks TLS, with a certificate of its own.
+        decoy: it is not what it says it is.
+        version: another release than the example's, that answers alike.
+        inventory: its models; None: those of the example. part: the part it plays; None: it misbehaves.
     """
 
     ip: str
@@ -93,8 +96,8 @@ class Host:
     plays: str
     group: str
     place: Place
-    truth: Truth
     tls: bool = False
+    decoy: bool = False
     version: str | None = None
     inventory: tuple[Planted, ...] | None = field(default=None, repr=False)
     part: Part | None = field(default=None, repr=False)
@@ -108,6 +111,27 @@ class Host:
     def misbehaviour(self) -> Misbehaviour | None:
         """What it does wrong, or None when it plays an example."""
         return None if self.part else MISBEHAVIOURS[self.plays]
+
+    @property
+    def truth(self) -> Truth:
+        """What a census must find here. Worked out at each call, so that a large world stays small."""
+        if self.part is None:
+            wrong = MISBEHAVIOURS[self.plays]
+            return Truth(wrong.outcome, judged=not wrong.lies)
+        expect, models = self.part.example.expect, self.part.visible(self.inventory)
+        families = {model.family_raw.lower() for model in models or () if model.family_raw and not model.is_remote}
+        planted = self.inventory or ({},) * len(models or ())
+        return Truth(
+            outcome=Outcome.SUCCESS,
+            doubted=self.decoy,
+            server=expect.server,
+            version=self.version or expect.version or None,
+            rule=None if self.inventory == () else expect.rule,
+            auth=expect.auth,
+            models=models,
+            families=tuple(sorted(families)),
+            lineages=tuple(one.get("brand") for one in planted),
+        )
 
     def answer(self, method: str, path: str) -> Answer | None:
         """What it answers to a question; None when it just hangs up. Only for hosts that play an example."""
@@ -243,15 +267,15 @@ class World:
             `codeployment`: `hosts` (addresses with a family), `multi_family` (of these, with two or more) and `pairs`,
             (family, family) in alphabetic order -> addresses that have both.
         """
-        judged = [host for host in self.hosts if host.truth.judged]
+        truths = [(host, host.truth) for host in self.hosts]
         by_ip: dict[str, set[str]] = {}
-        for host in judged:
-            by_ip.setdefault(host.ip, set()).update(host.truth.families)
+        for host, truth in truths:
+            by_ip.setdefault(host.ip, set()).update(truth.families)
         known = [sorted(families) for families in by_ip.values() if families]
         return {
-            "endpoints": {host.endpoint: _truth_of(host) for host in self.hosts},
-            "outcomes": dict(Counter(str(host.truth.outcome) for host in self.hosts)),
-            "servers": dict(Counter(host.truth.server for host in judged if host.truth.server)),
+            "endpoints": {host.endpoint: _facts(host, truth) for host, truth in truths},
+            "outcomes": dict(Counter(str(truth.outcome) for _, truth in truths)),
+            "servers": dict(Counter(truth.server for _, truth in truths if truth.server)),
             "families": dict(Counter(family for families in known for family in families)),
             "codeployment": {
                 "hosts": len(known),
@@ -273,11 +297,11 @@ class World:
         return path
 
 
-def _truth_of(host: Host) -> dict[str, Any]:
+def _facts(host: Host, truth: Truth) -> dict[str, Any]:
     own = {"ip": host.ip, "port": host.port, "plays": host.plays, "tls": host.tls}
-    truth = {each.name: getattr(host.truth, each.name) for each in dataclasses.fields(host.truth)}
+    found = {each.name: getattr(truth, each.name) for each in dataclasses.fields(truth)}
     place = {name: getattr(host.place, name) for name in ("country", "region", "city", "asn", "as_name")}
-    return own | truth | place
+    return own | found | place
 
 
 def _geo_record(place: Place) -> dict[str, Any]:
@@ -306,7 +330,6 @@ class _Cast:
         self._examples = {example.name: example for example in rules.examples()}
         self._parts: dict[str, Part] = {}
         self._taken: set[str] = set()
-        self._brands = {model.name: model.brand for models in scenario.models.values() for model in models}
 
     def hosts(self) -> Iterator[Host]:
         for number, group in enumerate(self._scenario.groups):
@@ -333,14 +356,11 @@ class _Cast:
         part = self._part(plays, about)
         port = int(_draw(group.port, rng)) if group.port else part.example.port if part else DEFAULT_PORT
         if part is None:
-            wrong = MISBEHAVIOURS[plays]
-            truth = Truth(wrong.outcome, judged=not wrong.lies)
-            return Host(ip, port, plays, about, site.place, truth, group.tls)
-        version = self._version(plays, rng)
+            return Host(ip, port, plays, about, site.place, group.tls)
         kind = self._scenario.inventories[_draw(group.inventory, rng)] if group.inventory else None
         inventory = tuple(self._stock(kind, group, part, site, ip, rng)) if kind else None
-        truth = self._truth(part, inventory, version, group.decoy)
-        return Host(ip, port, plays, about, site.place, truth, group.tls, version, inventory, part)
+        version = self._version(plays, rng)
+        return Host(ip, port, plays, about, site.place, group.tls, group.decoy, version, inventory, part)
 
     def _part(self, plays: str, about: str) -> Part | None:
         if plays not in self._examples:
@@ -358,22 +378,6 @@ class _Cast:
     def _version(self, plays: str, rng: Random) -> str | None:
         versions = self._scenario.versions.get(plays)
         return rng.choice(versions) if versions else None
-
-    def _truth(self, part: Part, inventory: tuple[Planted, ...] | None, version: str | None, decoy: bool) -> Truth:
-        expect = part.example.expect
-        models = part.visible(inventory)
-        families = {model.family_raw.lower() for model in models or () if model.family_raw and not model.is_remote}
-        return Truth(
-            outcome=Outcome.SUCCESS,
-            doubted=decoy,
-            server=expect.server,
-            version=version or expect.version or None,
-            rule=None if inventory == () else expect.rule,
-            auth=expect.auth,
-            models=models,
-            families=tuple(sorted(families)),
-            lineages=tuple(self._brands.get(model.name) for model in models or ()),
-        )
 
     # -- Inventories
 
@@ -394,7 +398,7 @@ class _Cast:
             model = chosen[index]
             planted = _planted(model, moment, offset, f"{self._scenario.seed}/{ip}")
             if names:
-                planted["name"] = names[index % len(names)]
+                planted |= {"name": names[index % len(names)], "brand": None}
             yield planted | (_in_memory(model, moment, rng) if index == loaded else {})
 
     def _choose(self, kind: Inventory, until: date, rng: Random) -> list[Catalogued]:
@@ -436,6 +440,7 @@ def _planted(model: Catalogued, moment: int, offset: str, owner: str) -> dict[st
     digest = model.digest or hashlib.sha256(f"{owner}/{model.name}".encode()).hexdigest()
     values: dict[str, Any] = {
         "name": model.name,
+        "brand": model.brand,
         "digest": digest + hashlib.sha256(digest.encode()).hexdigest()[len(digest) :],
         "modified_at": datetime.fromtimestamp(moment // 10**9, UTC).replace(
             tzinfo=None, microsecond=moment // 1000 % 10**6
@@ -489,8 +494,8 @@ def _in_memory(model: Catalogued, moment: int, rng: Random) -> dict[str, Any]:
 def _go_time(moment: int, offset: str) -> str:
     """A time as Go prints it: RFC 3339 with as many digits of the nanoseconds as needed."""
     seconds, nanos = divmod(moment, 10**9)
-    zone = UTC if offset == "Z" else timezone(datetime.strptime(offset, "%z").utcoffset() or timedelta())
-    text = datetime.fromtimestamp(seconds, zone).strftime("%Y-%m-%dT%H:%M:%S")
+    zone = UTC if offset == "Z" else datetime.fromisoformat(f"2000-01-01T00:00:00{offset}").tzinfo
+    text = datetime.fromtimestamp(seconds, zone).isoformat()[:19]
     return text + f".{nanos:09d}".rstrip("0").rstrip(".") + offset
 
 
