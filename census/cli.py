@@ -12,16 +12,15 @@ import signal
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
 from census import __version__, check, geo, locate, query, report, scan, snapshot, targets
-from census.errors import CensusError, ScanStopped, UsageError
+from census.errors import CensusError, UsageError
 from census.identify import Rules
-from census.model import Model
 from census.progress import Display
 from census.simulate import Internet, World
 

@@ -15,7 +15,7 @@ import tomllib
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from functools import cached_property, lru_cache
 from itertools import pairwise
@@ -361,18 +361,16 @@ class Case:
 
     Attributes:
         match: phrases of which one must hold. mentions: a brand the name must also mention.
-        size: billions, one of which the size must be near. above, below: bounds of the size.
+        size: billions, one of which the size must be near.
         architecture: reported values, one of which must be reported.
         sets: the fields it sets: generation, base, weights, developer, role, distill, uncensored, hosted,
-            params (when the name states no size), total (even when it does), brand.
+            params (billions, when neither server nor name states them), total (even when the name does).
     """
 
     match: tuple[Phrase, ...] = ()
     unless: tuple[Phrase, ...] = ()
     mentions: str | None = None
     size: tuple[float, ...] = ()
-    above: float | None = None
-    below: float | None = None
     architecture: tuple[str, ...] = ()
     sets: Mapping[str, Any] = field(default_factory=dict)
 
@@ -414,16 +412,33 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
+class Vocabulary:
+    """Phrases that say one thing of any name they stand in, with names that say it and names that do not."""
+
+    says: str
+    match: tuple[Phrase, ...]
+    examples: tuple[str, ...]
+    counterexamples: tuple[str, ...] = ()
+
+    def holds(self, name: Name) -> bool:
+        """Whether the name says it."""
+        return _holds(self.match, name)
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
-    """Words that mean the same in any name."""
+    """Words that mean the same in any name: roles in the order in which they count."""
 
     registries: frozenset[str]
-    uncensored: tuple[Phrase, ...]
-    distill: tuple[Phrase, ...]
-    roles: tuple[tuple[str, tuple[Phrase, ...]], ...]
+    uncensored: Vocabulary
+    distill: Vocabulary
+    roles: tuple[Vocabulary, ...]
 
 
-_CONDITIONS = ("match", "unless", "mentions", "size", "above", "below", "architecture")
+_SETTINGS = frozenset(
+    {"generation", "base", "weights", "developer", "role", "distill", "uncensored", "hosted", "params", "total"}
+)
+_CONDITIONS = ("match", "unless", "mentions", "size", "architecture")
 
 
 def _phrases(raw: Iterable[str]) -> tuple[Phrase, ...]:
@@ -432,6 +447,8 @@ def _phrases(raw: Iterable[str]) -> tuple[Phrase, ...]:
 
 def _read_case(raw: dict[str, Any]) -> Case:
     sets = {key: value for key, value in raw.items() if key not in _CONDITIONS}
+    if unknown := set(sets) - _SETTINGS:
+        raise ValueError(f"a case has no '{min(unknown)}'")
     given = {key: value for key, value in raw.items() if key in _CONDITIONS}
     for key in ("match", "unless"):
         given[key] = _phrases(given.get(key, ()))
@@ -447,7 +464,10 @@ def _read_example(raw: str | dict[str, Any]) -> Example:
     given: dict[str, Any] = {"name": raw} if isinstance(raw, str) else dict(raw)
     metadata: dict[str, Any] = {key: given.pop(key) for key in _EXAMPLE_METADATA if key in given}
     model = Model(name=given.pop("name"), **metadata)
-    return Example(model, given.pop("observed_at", None), given)
+    observed_at = given.pop("observed_at", None)
+    if unknown := set(given) - {one.name for one in fields(Lineage)}:
+        raise ValueError(f"the example '{model.name}' expects '{min(unknown)}', which no verdict has")
+    return Example(model, observed_at, given)
 
 
 def _read_entry(raw: dict[str, Any]) -> Entry:
@@ -488,10 +508,19 @@ def _read_quantization(raw: dict[str, Any]) -> Quantization:
     return Quantization(raw["label"], raw.get("bits"), _phrases([raw["label"], *raw.get("spellings", ())]))
 
 
-def _read_words(raw: dict[str, Any]) -> Words:
-    roles = tuple((role, _phrases(texts)) for role, texts in raw["roles"].items())
-    registries = frozenset(host.casefold() for host in raw["registries"])
-    return Words(registries, _phrases(raw["uncensored"]), _phrases(raw["distill"]), roles)
+def _read_vocabulary(says: str, raw: dict[str, Any]) -> Vocabulary:
+    return Vocabulary(says, _phrases(raw["match"]), tuple(raw["is"]), tuple(raw.get("is_not", ())))
+
+
+def _read_words(path: Path) -> Words:
+    raw = _toml(path)
+    try:
+        uncensored, distill = (_read_vocabulary(says, raw[says]) for says in ("uncensored", "distill"))
+        registries = frozenset(host.casefold() for host in raw["registries"])
+    except (KeyError, TypeError, ValueError, AttributeError) as problem:
+        raise DataError(f"{path}: {problem}") from None
+    roles = _read_each(path, "role", "role", lambda item: _read_vocabulary(item["role"], item))
+    return Words(registries, uncensored, distill, roles)
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -517,6 +546,24 @@ def _read_each(path: Path, table: str, label: str, read: Callable[[dict[str, Any
             reason = f"{problem.args[0]!r} is missing" if isinstance(problem, KeyError) else problem
             raise DataError(f"{path}: {table} '{named}': {reason}") from None
     return tuple(found)
+
+
+class _Quantizations:
+    """All quantizations, ready to be found in names and labels."""
+
+    def __init__(self, known: Sequence[Quantization]) -> None:
+        self.known = tuple(known)
+        self._finder = _Finder((phrase, at) for at, one in enumerate(self.known) for phrase in one.spellings)
+        self.declared = lru_cache(CACHE_SIZE)(self._declared)
+
+    def stated(self, name: Name) -> Quantization | None:
+        """What a name states: the longest spelling, the last one when several are as long."""
+        hits = [(len(phrase.head), place, at) for at, phrase, place in self._finder.hits(name)]
+        return self.known[max(hits)[2]] if hits else None
+
+    def _declared(self, label: str) -> Quantization | None:
+        """What a server declares, None when it is none we know."""
+        return self.stated(Name(label, (), label[:MAX_NAME], "", False, False))
 
 
 # --- The public library: what its tags meant, and when. ---
@@ -676,20 +723,18 @@ class Families:
         self.organisations = tuple(organisations)
         self.architectures = {one.name: one for one in architectures}
         self.vocabularies = dict(vocabularies)
-        self.quantizations = tuple(quantizations)
+        self.quantizations = _Quantizations(quantizations)
         self.words = words
         self.library = library
         self._index()
 
     def _index(self) -> None:
         self._finder = _Finder((phrase, at) for at, entry in enumerate(self.entries) for phrase in entry.match)
-        self._quants = _Finder((phrase, at) for at, one in enumerate(self.quantizations) for phrase in one.spellings)
         self._by_brand: dict[str, Entry] = {}
         for entry in self.entries:
             self._by_brand.setdefault(entry.brand, entry)
         self._spaces = {_Letters.of(space).chars: org for org in self.organisations for space in org.namespaces}
         self._cached = lru_cache(CACHE_SIZE)(self._judge)
-        self.quantization_named = lru_cache(CACHE_SIZE)(self._quantization_named)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Families:
@@ -707,7 +752,7 @@ class Families:
             architectures=_read_each(beside / "architectures.toml", "architecture", "name", _read_architecture),
             vocabularies={size: weights for weights, sizes in known["vocabularies"].items() for size in sizes},
             quantizations=_read_each(beside / "quantizations.toml", "quantization", "label", _read_quantization),
-            words=_read_words(_toml(beside / "words.toml")),
+            words=_read_words(beside / "words.toml"),
             library=Library.load(beside / "library.tsv"),
         )
 
@@ -770,7 +815,7 @@ class Families:
 
     def check(self) -> list[str]:
         """What is wrong with the files, one line each: entry and reason. Empty when nothing is."""
-        return [*_unknown_names(self), *_failing_examples(self), *_needless(self)]
+        return [*_unknown_names(self), *_failing_examples(self), *_needless(self), *_wrong_words(self)]
 
     # Facts, for the judgement.
 
@@ -801,15 +846,6 @@ class Families:
         known = self.developers.get(developer) if developer else None
         return known.country if known else None
 
-    def quantization_in(self, name: Name) -> Quantization | None:
-        """The quantization a name states: the longest spelling, the last one when several are as long."""
-        hits = [(len(phrase.words[0].chars), place, at) for at, phrase, place in self._quants.hits(name)]
-        return self.quantizations[max(hits)[2]] if hits else None
-
-    def _quantization_named(self, label: str) -> Quantization | None:
-        """The quantization a server declares, None when it is none we know."""
-        return self.quantization_in(Name(label, (), label[:MAX_NAME], "", False, False))
-
     def organisation_of(self, name: Name) -> Organisation | None:
         """The organisation of the nearest known namespace."""
         known = (self._spaces.get(_Letters.of(folder).chars) for folder in reversed(name.folders))
@@ -827,7 +863,7 @@ _ROLES_SAID: dict[str | None, tuple[str, ...] | None] = {
     "code": ("base",),
     None: None,
 }
-"""Usual role of a line -> roles that words of a name may give instead; None is any. Lines made for one thing stay it."""
+"""Usual role of a line -> roles that words of a name may give instead; None is any. Other lines stay what they are."""
 
 _SILENT = frozenset(
     {"v", "k", "hf", "gguf", "ggml", "gptq", "awq", "q", "m", "s", "l", "fp", "bf", "f", "int", "bit", "mlx"}
@@ -855,8 +891,6 @@ class _Judgement:
             and not _holds(case.unless, self.name)
             and (case.mentions is None or case.mentions in self.mentioned)
             and (not case.size or _near(self.size, case.size))
-            and (case.above is None or (self.size is not None and self.size > case.above))
-            and (case.below is None or (self.size is not None and self.size < case.below))
             and (not case.architecture or self.evidence.architecture in case.architecture)
         )
 
@@ -886,24 +920,28 @@ class _Judgement:
 
     @property
     def conflict(self) -> bool:
-        """The name's brand never reports this architecture."""
-        if self.entry is None or self.architecture is None or self.candidate.resolved_by in ("digest", "remote"):
+        """The brand has weights of its own and never reports this architecture, nor does any other in the name."""
+        entry = self.entry
+        if entry is None or self.architecture is None or self.candidate.resolved_by in ("digest", "remote"):
             return False
-        return not self.agrees and (self.hosted or bool(self.entry.architectures))
+        foreign = entry.rank != LINE and bool(entry.architectures or self.hosted)
+        return foreign and not self.agrees and not any(self._could_be_base(brand) for brand in self.mentioned)
 
     def base(self) -> str | None:
+        """The immediate parent line: as a case says, as the name mentions, the only one left, as reported."""
         entry = self.entry
         if entry is None:
             return None
-        if (found := self._set("base")) is not None:
-            return str(found) or None
-        possible = [brand for brand in entry.bases if self._reports(brand)] or list(entry.bases)
+        told = self._set("base")
+        if told is not None and (told in ("", UNDECIDED) or self.agrees or self._reports(told)):
+            return str(told) or None
+        possible = [brand for brand in entry.bases if self._reports(brand)] or list(entry.bases if self.agrees else ())
         named = [brand for brand in self.mentioned if brand in (*possible, *entry.sometimes)]
         named = named or [brand for brand in self.mentioned if entry.bases and self._could_be_base(brand)]
         if named or len(possible) == 1:
             return named[0] if named else possible[0]
         reported = self.architecture.weights if self.architecture else None
-        return next((brand for brand in entry.sometimes if brand == reported), None)
+        return reported if reported in entry.sometimes or (entry.bases and not possible) else None
 
     def _could_be_base(self, brand: str) -> bool:
         """A line with weights of its own that a derived one mentions, and that the architecture does not exclude."""
@@ -925,7 +963,7 @@ class _Judgement:
             return str(found) or None
         if base == UNDECIDED:
             return self._reported()
-        if base and not entry.weights:
+        if base and (not entry.weights or base not in entry.bases):
             return self._inherited(base)
         return (entry.weights or self._reported()) if entry.bases or entry.weights else entry.brand
 
@@ -964,14 +1002,16 @@ class _Judgement:
 
     def quantization(self) -> tuple[str | None, int | None]:
         declared = self.evidence.quantization
-        reported = self.families.quantization_named(declared) if declared else None
-        stated = reported or self.families.quantization_in(self.name)
+        known = self.families.quantizations
+        stated = (known.declared(declared) if declared else None) or known.stated(self.name)
         return (stated.label, stated.bits) if stated else (None, None)
 
     def role(self) -> str | None:
         if "embedding" in self.evidence.capabilities:
             return "embedding"
         role = self._set("role") or self._worded_role()
+        if role in ("chat", None) and self.architecture and self.architecture.role:
+            return self.architecture.role
         if role in ("chat", None) and (self.evidence.projector or "vision" in self.evidence.capabilities):
             return "vision"
         return role
@@ -982,9 +1022,9 @@ class _Judgement:
         roles = _ROLES_SAID.get(usual, ())
         if self.entry and self.entry.hosted and roles is None:
             roles = ("rerank", "embedding", "other", "code")
-        for role, phrases in self.families.words.roles:
-            if (roles is None or role in roles) and _holds(phrases, self.name):
-                return role
+        for words in self.families.words.roles:
+            if (roles is None or words.says in roles) and words.holds(self.name):
+                return words.says
         return self.entry.bare if self.entry and self.entry.bare and self._is_bare() else usual
 
     def _is_bare(self) -> bool:
@@ -997,7 +1037,7 @@ class _Judgement:
 
     def uncensored(self) -> bool | None:
         words, organisation = self.families.words, self.families.organisation_of(self.name)
-        if _holds(words.uncensored, self.name) or (organisation and organisation.uncensored):
+        if words.uncensored.holds(self.name) or (organisation and organisation.uncensored):
             return True
         known = self.entry and (self.entry.uncensored or self._set("uncensored"))
         return bool(known) if self.entry else None
@@ -1006,7 +1046,7 @@ class _Judgement:
         if self.entry is None:
             return None
         told = self._set("distill")
-        return bool(self.entry.distill or told or (told is None and _holds(self.families.words.distill, self.name)))
+        return bool(self.entry.distill or told or (told is None and self.families.words.distill.holds(self.name)))
 
     def lineage(self, remote: bool) -> Lineage:
         """The verdict. A name that its architecture contradicts gives no brand; the metadata give the weights."""
@@ -1015,7 +1055,7 @@ class _Judgement:
         base = self.base()
         weights = self.weights(base)
         base = None if base == UNDECIDED else base
-        brand = str(self._set("brand") or self.entry.brand)
+        brand = self.entry.brand
         developer = self._set("developer") or self.entry.developer
         return replace(
             self._common(brand, remote),
@@ -1045,19 +1085,31 @@ class _Judgement:
         )
 
     def _without_brand(self, remote: bool) -> Lineage:
-        claimed = self.entry.brand if self.entry and self.hosted else None
+        """What remains when there is no brand, or the metadata contradict it: a claim, and whose weights they are."""
+        if self.entry is not None:
+            plain = _Judgement(self.families, self.evidence, self.candidate, [])
+            plain.rules = [*self.rules, "conflict"]
+            claimed = self.entry.brand if self.hosted else None
+            return replace(plain._without_brand(remote), claimed_brand=claimed, confidence=CONFLICT)
         weights = self._reported()
-        by = "remote" if remote else "metadata" if weights else None
-        rules = ("conflict",) * bool(self.entry) + (f"architecture:{self.evidence.architecture}",) * bool(weights)
         return replace(
             self._common(None, remote),
             base_family=weights,
             weights_family=weights,
             weights_country=self._weights_country(weights),
-            claimed_brand=claimed,
-            resolved_by=by,
-            confidence=(CONFLICT if self.entry else METADATA) if weights else None,
-            rules=(*self.rules, *rules),
+            resolved_by="remote" if remote else "metadata" if weights else None,
+            confidence=METADATA if weights else None,
+            rules=(*self.rules, *self._reporting(weights)),
+        )
+
+    def _reporting(self, weights: str | None) -> tuple[str, ...]:
+        """Ids of the metadata that told whose weights they are."""
+        if weights is None:
+            return ()
+        known = self.architecture is not None and self.architecture.weights is not None
+        by_vocabulary = self.evidence.n_vocab in self.families.vocabularies and not known
+        return (
+            f"vocabulary:{self.evidence.n_vocab}" if by_vocabulary else f"architecture:{self.evidence.architecture}",
         )
 
     def _weights_country(self, weights: str | None) -> str | None:
@@ -1077,15 +1129,15 @@ class _Judgement:
 
 
 @lru_cache(maxsize=1)
-def _shipped_quantizations() -> Mapping[str, int | None]:
+def _shipped_quantizations() -> _Quantizations:
     path = resources.data("families", "quantizations.toml")
-    found = _read_each(path, "quantization", "label", _read_quantization)
-    return {phrase.words[0].chars: one.bits for one in found for phrase in one.spellings}
+    return _Quantizations(_read_each(path, "quantization", "label", _read_quantization))
 
 
 def quant_bits(label: str | None) -> int | None:
     """Nominal bits a weight of a quantization label, in any of its spellings; None when unknown or mixed."""
-    return _shipped_quantizations().get(_Letters.of(label or "").chars)
+    found = _shipped_quantizations().declared(label) if label else None
+    return found.bits if found else None
 
 
 # --- How the files are checked. ---
@@ -1181,3 +1233,19 @@ class _Needed:
         yield from (f"the generation '{one}'" for one, _ in entry.generations if one not in self.generations)
         numbers = range(1, len(entry.cases) + 1)
         yield from (f"case {at}" for at in numbers if f"{entry.id}/{at}" not in self.rules)
+
+
+def _wrong_words(families: Families) -> Iterator[str]:
+    """Words whose examples do not hold, or that no example needs; spellings of two quantizations at once."""
+    words = families.words
+    for vocabulary in (words.uncensored, words.distill, *words.roles):
+        names = [families.read(text) for text in vocabulary.examples]
+        yield from (f"words '{vocabulary.says}': '{n.text}' does not say it" for n in names if not vocabulary.holds(n))
+        others = [families.read(text) for text in vocabulary.counterexamples]
+        yield from (f"words '{vocabulary.says}': '{n.text}' is taken to say it" for n in others if vocabulary.holds(n))
+        held = [[phrase.text for phrase in vocabulary.match if phrase.find(name) >= 0] for name in names]
+        alone = {texts[0] for texts in held if len(texts) == 1}
+        needless = [phrase.text for phrase in vocabulary.match if phrase.text not in alone]
+        yield from (f"words '{vocabulary.says}': no example needs the phrase '{text}'" for text in needless)
+    for twice in _twice(phrase.text for one in families.quantizations.known for phrase in one.spellings):
+        yield f"quantization spelling '{twice}': listed twice"

@@ -43,6 +43,10 @@ def _no_constant(text: str) -> Any:
     raise Unreadable(f"{text} is not JSON")
 
 
+_DECODER = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant)
+"""Built once: `json.loads` with these arguments would build one for every body."""
+
+
 def _depth(body: str) -> int:
     """Deepest nesting of brackets outside strings; linear in the length of the body."""
     depth = deepest = 0
@@ -65,7 +69,7 @@ def read_json(body: bytes) -> Any:
         text = body.decode("utf-8")
         if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _depth(text) > MAX_JSON_DEPTH:
             raise Unreadable(f"deeper than {MAX_JSON_DEPTH} levels")
-        return json.loads(text, parse_int=_whole, parse_constant=_no_constant)
+        return _DECODER.decode(text)
     except Unreadable:
         raise
     except (ValueError, RecursionError) as problem:

@@ -123,10 +123,6 @@ class Rule:
     verdict: Verdict
     matches: tuple[Match, ...]
 
-    def holds(self, views: Mapping[Question, View]) -> bool:
-        """True if every block of the rule holds."""
-        return all(match.holds(views) for match in self.matches)
-
     @property
     def evidence(self) -> tuple[str, ...]:
         """Every condition in words."""
@@ -297,8 +293,9 @@ class View:
 
     @property
     def text(self) -> str:
-        """The body as text without white space around it, cut after MAX_TEXT bytes."""
-        return self.reply.body[: hostile.MAX_TEXT].decode("utf-8", "replace").strip()
+        """A short body as text without white space around it; "" beyond MAX_TEXT bytes, where no rule's text is."""
+        body = self.reply.body if len(self.reply.body) <= hostile.MAX_TEXT else b""
+        return body.decode("utf-8", "replace").strip()
 
 
 def _views(replies: Sequence[Reply]) -> dict[Question, View]:
@@ -400,7 +397,7 @@ def _holds(value: Any, path: tuple[str, ...], test: Test, some: bool, or_empty: 
             if not isinstance(value, list):
                 return False
             rest, items = path[index + 1 :], value[:ITEMS_JUDGED]
-            passed = (_holds(item, rest, test, some, or_empty) for item in items)
+            passed = (_holds(item, rest, test, some, or_empty) for item in items) if rest else map(test, items)
             return (any(passed) if some else all(passed)) if items else or_empty
         if not isinstance(value, dict) or step not in value:
             return False
@@ -421,7 +418,14 @@ def _json_check(table: _Table) -> tuple[str, Check]:
     test = tests[0] if len(tests) == 1 else lambda value: all(one(value) for one in tests)
     where = f"{'some ' if some else ''}{'.'.join(path) or 'body'}"
     said += " or no items" if or_empty else ""
-    return f"json {where} {said}", lambda view: _holds(view.json, path, test, some, or_empty)
+    return f"json {where} {said}", _json_test(path, test, some, or_empty)
+
+
+def _json_test(path: tuple[str, ...], test: Test, some: bool, or_empty: bool) -> Check:
+    """The check as a function; conditions on the body itself, which are the commonest, go the short way."""
+    if not path:
+        return lambda view: test(view.json)
+    return lambda view: _holds(view.json, path, test, some, or_empty)
 
 
 def _header_test(wanted: Any) -> Callable[[str | None], bool]:
@@ -851,6 +855,9 @@ def _as_time(value: Any) -> datetime | None:
     if not isinstance(value, str) or value[10:11] != "T":
         return None
     try:
+        if value[-1] == "Z":
+            time = datetime.fromisoformat(value[:-1])
+            return time if time.tzinfo is None and time.year > 1 else None
         time = datetime.fromisoformat(value)
         return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo and time.year > 1 else None
     except (ValueError, OverflowError):
@@ -1074,20 +1081,29 @@ def _proxy(views: Iterable[View]) -> str | None:
 # --- The rules -------------------------------------------------------------------------------------------------------
 
 
+_Tried = tuple[Rule, tuple[Check, ...], tuple[Match, ...]]
+"""A rule, the checks of its first block, and the other blocks: the first are tried on each reply to its question."""
+
+
+def _indexed(rules: Iterable[Rule], ask: Question | None) -> Iterator[_Tried]:
+    return ((rule, rule.matches[0].checks, rule.matches[1:]) for rule in rules if rule.matches[0].ask == ask)
+
+
 def _order(rule: Rule) -> tuple[int, float, str]:
     return (-rule.precedence, -rule.confidence, rule.id)
 
 
 @dataclass(frozen=True)
 class Rules:
-    """All server files, compiled. Safe to share between tasks: nothing of it changes after loading.
+    """All server files, compiled. Safe to share between tasks: after loading, only the order of openers is remembered.
 
     Attributes:
         servers: id -> Server.
     """
 
     servers: Mapping[str, Server]
-    _by_ask: dict[Question | None, tuple[Rule, ...]] = field(default_factory=dict, repr=False)
+    _by_ask: dict[Question, tuple[_Tried, ...]] = field(default_factory=dict, repr=False)
+    _anywhere: tuple[_Tried, ...] = field(default=(), repr=False)
     _openers: dict[int, tuple[Question, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -1103,16 +1119,17 @@ class Rules:
     def of(cls, servers: Iterable[Server]) -> Rules:
         """Rules over these servers. Raises DataError when two rules share an id or a condition names none."""
         known = {server.id: server for server in servers}
-        by_ask: dict[Question | None, list[Rule]] = {}
+        rules = [rule for server in known.values() for rule in server.rules]
         ids: set[str] = set()
-        for rule in (rule for server in known.values() for rule in server.rules):
+        for rule in rules:
             if rule.id in ids:
                 raise DataError(f"data/servers/{rule.server}.toml: rule '{rule.id}' is there twice; rename one")
             ids.add(rule.id)
-            by_ask.setdefault(rule.matches[0].ask, []).append(rule)
         for server in known.values():
             _check_references(server, ids, known)
-        return cls(known, {ask: tuple(rules) for ask, rules in by_ask.items()})
+        anywhere = tuple(_indexed(rules, None))
+        asks = {ask for rule in rules if (ask := rule.matches[0].ask)}
+        return cls(known, {ask: (*_indexed(rules, ask), *anywhere) for ask in asks}, anywhere)
 
     # -- What may be asked
 
@@ -1170,10 +1187,12 @@ class Rules:
 
     def _matched(self, views: Mapping[Question, View]) -> list[Rule]:
         """Every rule that holds, the strongest first."""
-        found = [rule for ask in views for rule in self._by_ask.get(ask, ()) if rule.holds(views)]
-        found += [rule for rule in self._by_ask.get(None, ()) if rule.holds(views)]
-        found.sort(key=_order)
-        return found
+        found: dict[str, Rule] = {}
+        for ask, view in views.items():
+            for rule, checks, rest in self._by_ask.get(ask, self._anywhere):
+                if view.passes(checks) and (not rest or all(match.holds(views) for match in rest)):
+                    found[rule.id] = rule
+        return sorted(found.values(), key=_order)
 
     def identify(self, target: Target, replies: Sequence[Reply]) -> Identity:
         """Which server answered, by which rule, and what it serves. Never raises for anything a server sends."""

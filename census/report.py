@@ -707,7 +707,7 @@ class _Column:
 
     @property
     def heading(self) -> list[str]:
-        """The name in lines no wider than the cells or HEADING, so that columns stay narrow; a name is broken at spaces."""
+        """The name, broken at spaces into lines no wider than the cells or HEADING."""
         width = max(map(cell_len, self.cells), default=0)
         return textwrap.wrap(self.name, max(width, HEADING), break_long_words=False, break_on_hyphens=False) or [""]
 

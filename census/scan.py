@@ -1,4 +1,4 @@
-"""Joins the stages: targets, pace, probe, identify, families, suspect, locate, snapshot. The only place with concurrency.
+"""Joins the stages, from targets to snapshot. The only place with concurrency.
 
 One shape: a dispatcher reads the permuted targets block by block, takes a sender for each, and one committer
 writes a block when its last target is done. A target is not read before a sender is free.
@@ -298,7 +298,7 @@ class Scan:
         optouts = _OptOuts(self.settings)
         async with self._pace() as pace, self._prober(optouts, pace) as prober:
             await self._ask_all(pace, prober, optouts)
-        if self._stopping.is_set():
+        if self._stopping.is_set() and self._missing():
             raise ScanStopped(f"stopped; nothing is lost: continue with census scan --resume {self.draft.run_id}")
 
     def _pace(self) -> Pace:
@@ -376,6 +376,9 @@ class Scan:
         while (block := await finished.get()) is not None:
             await asyncio.to_thread(self.draft.commit, block.number, block.findings)
 
+    def _missing(self) -> int:
+        return sum(block not in self.draft.committed for block in self.order.blocks())
+
     def ledger(self) -> str:
         """Targets in = rows of probes + excluded; lines that could not be read and duplicates beside it."""
         plan = self.draft.plan
@@ -387,9 +390,8 @@ class Scan:
 
     def publish(self) -> Path:
         """Write the run row and publish the run by one rename. Raises SnapshotError when blocks are missing."""
-        missing = [b for b in self.order.blocks() if b not in self.draft.committed]
-        if missing:
-            raise SnapshotError(f"{self.draft.run_id}: {len(missing)} blocks are not done; resume the scan")
+        if missing := self._missing():
+            raise SnapshotError(f"{self.draft.run_id}: {missing} blocks are not done; resume the scan")
         return self.draft.publish(self._run_row())
 
     def _run_row(self) -> dict[str, Any]:

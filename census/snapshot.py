@@ -184,11 +184,12 @@ def _identity_part(identity: Identity) -> Row:
 
 def _inventory_part(identity: Identity, models: Sequence[Row]) -> Row:
     known = identity.models is not None
+    local = [row for row in models if not row["is_remote"]]
     return {
         "n_models": len(models) if known else None,
         "n_running": _n_running(models) if known else None,
-        "families": families(row["family_raw"] for row in models),
-        "lineages": sorted({row["brand_family"] for row in models if row["brand_family"]}),
+        "families": families(row["family_raw"] for row in local),
+        "lineages": sorted({row["brand_family"] for row in local if row["brand_family"]}),
         "inventory_hash": inventory_hash(models) if known else None,
     }
 
@@ -917,8 +918,9 @@ _CHECKS: tuple[tuple[str, str], ...] = (
         "rows of hosts that do not agree with their models",
         f"FROM hosts LEFT JOIN (SELECT {_KEY}, count(*) AS n, count(*) FILTER (is_running) AS running, "
         f"list(DISTINCT translate(trim(family_raw, ' '), '{ascii_uppercase}', '{ascii_lowercase}')) "
-        "FILTER (trim(family_raw, ' ') <> '') AS declared, "
-        f"list(DISTINCT brand_family) FILTER (brand_family <> '') AS brands FROM models GROUP BY {_KEY}) "
+        "FILTER (trim(family_raw, ' ') <> '' AND is_remote IS NOT TRUE) AS declared, "
+        "list(DISTINCT brand_family) FILTER (brand_family <> '' AND is_remote IS NOT TRUE) AS brands "
+        f"FROM models GROUP BY {_KEY}) "
         f"USING ({_KEY}) WHERE coalesce(n, 0) <> coalesce(n_models, 0) "
         "OR coalesce(running, 0) <> coalesce(n_running, 0) "
         "OR list_sort(coalesce(declared, [])) <> families OR list_sort(coalesce(brands, [])) <> lineages",

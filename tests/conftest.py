@@ -3,16 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from census import scan
 from census.model import Finding
 from census.simulate import Internet, World
+
+
+@pytest.fixture(autouse=True)
+def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reaches beyond this machine, whatever it asks for."""
+    connect = socket.socket.connect
+
+    def guarded(self: socket.socket, address: Any) -> None:
+        if self.family in (socket.AF_INET, socket.AF_INET6) and not ipaddress.ip_address(address[0]).is_loopback:
+            raise AssertionError(f"a test tried to reach {address[0]}")
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", guarded)
+
 
 QUICK = {"connect_timeout": 1.0, "read_timeout": 1.5, "target_timeout": 3.0}
 """Timeouts in seconds for hosts on loopback: long beside an answer, short beside a silent host."""

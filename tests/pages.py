@@ -19,15 +19,23 @@ NOTE = "<!-- Written by `make docs`; edit the source it names, not this page. --
 
 def cli_page() -> str:
     """Every command with its help, as click prints it."""
-    parts = [NOTE, "# The command line\n", "Source: `census/cli.py`. Settings come from the command line first, then from"]
-    parts.append("environment variables (`CENSUS_SCAN_RATE=100`), then from `census.toml` (one table for each command).\n")
+    parts = [
+        NOTE,
+        "# The command line\n",
+        "Source: `census/cli.py`. Settings come from the command line first, then from",
+    ]
+    parts.append(
+        "environment variables (`CENSUS_SCAN_RATE=100`), then from `census.toml` (one table for each command).\n"
+    )
     parts += _commands("census", main, None)
     parts.append("## Exit codes\n\n" + _exit_codes())
     return "\n".join(parts)
 
 
 def _commands(name: str, command: click.Command, parent: click.Context | None) -> list[str]:
-    context = click.Context(command, info_name=name.split()[-1], parent=parent, max_content_width=110, terminal_width=110)
+    context = click.Context(
+        command, info_name=name.split()[-1], parent=parent, max_content_width=110, terminal_width=110
+    )
     parts = [f"## {name}\n", f"```text\n{command.get_help(context)}\n```\n"]
     if isinstance(command, click.Group):
         for child in sorted(command.commands):

@@ -134,7 +134,7 @@ def test_codeployment_equals_sql_by_hand(census_of_the_world: Census) -> None:
     answer = report.answer(census_of_the_world.out, "codeployment", ())
     rows = [r for r in answer.rows.to_pylist() if r.get("family_b")]
     assert [(r["family_a"], r["family_b"], r["hosts"]) for r in rows] == [row[:3] for row in by_hand]
-    assert [r["share"] for r in rows] == pytest.approx([row[3] for row in by_hand])
+    assert [r["pair_share"] for r in rows] == pytest.approx([row[3] for row in by_hand])
 
 
 def test_every_table_reads_in_pandas_and_polars(census_of_the_world: Census) -> None:
@@ -150,7 +150,7 @@ def test_the_run_verifies(census_of_the_world: Census) -> None:
 
 def test_a_stopped_scan_goes_on_and_ends_the_same(tmp_path: Path, census_of_the_world: Census) -> None:
     world = World.load()
-    settings = simulated_settings(world, tmp_path)
+    settings = simulated_settings(world, tmp_path, senders=40)
     out = tmp_path / "out"
     with scan.draft_of(settings, scan.load_targets(settings), out) as draft, pytest.raises(ScanStopped):
         asyncio.run(take(draft, world, Silent(stop_after=200)))

@@ -78,7 +78,7 @@ def test_only_the_probe_opens_connections(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_a_file_begins_by_saying_what_may_live_in_it(path: Path) -> None:
     docstring = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
-    assert docstring and docstring[0].isupper() or docstring and docstring.startswith("`")
+    assert (docstring and docstring[0].isupper()) or (docstring and docstring.startswith("`"))
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
@@ -114,6 +114,6 @@ def test_no_address_of_a_real_host() -> None:
                 address = ipaddress.ip_address(text)
             except ValueError:
                 continue
-            if address.is_global and not address.is_multicast:
+            if address.is_global and not address.is_multicast and text not in EDGES:
                 found.append(f"{path.relative_to(ROOT)}: {text}")
     assert not found, found

@@ -255,7 +255,8 @@ class _Mould:
 
     @classmethod
     def of(cls, entry: dict[str, Any], written: Sequence[Field], told: Sequence[Field]) -> _Mould:
-        fields = tuple(field for field in written if field.convert != "present" and _has(entry, field.path))
+        told_as_is = (field for field in written if field.convert != "present" and field.mapping is None)
+        fields = tuple(field for field in told_as_is if _has(entry, field.path))
         name = next((_get(entry, field.path) for field in fields if field.column == "name"), None)
         recorded = {field.column: field.read(entry) for field in told}
         return cls(entry, name, fields, recorded, tuple(field.column for field in told if field in fields))
@@ -279,8 +280,6 @@ def _wire(field: Field, planted: Planted) -> Any:
         return int(value.replace(tzinfo=UTC).timestamp())
     if field.column in ("modified_at", "expires_at"):
         return planted[f"{field.column}_raw"]
-    if field.mapping is not None:
-        return next(wire for wire, column in field.mapping.items() if column == value)
     if field.strip:
         return field.strip + str(value)
     return list(value) if isinstance(value, tuple) else value

@@ -31,8 +31,9 @@ OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "
 """No server started here may look for anything outside this machine."""
 
 LLAMA_DEBS = (
-    "llama.cpp-tools libllama0 libggml0 libc6 libgcc-s1 libssl3t64 libstdc++6 libgomp1 libzstd1 zlib1g gcc-16-base"
-).split()
+    *("llama.cpp-tools", "libllama0", "libggml0", "libc6", "libgcc-s1", "libssl3t64", "libstdc++6"),
+    *("libgomp1", "libzstd1", "zlib1g", "gcc-16-base"),
+)
 
 
 def _run(command: Sequence[str], **options: object) -> str:
@@ -66,7 +67,7 @@ def tiny_models() -> Path:
 
 def _debian_mirror() -> str:
     """The mirror this machine already uses, or skip: the unstable suite is read from the same place."""
-    for path in sorted(Path("/etc/apt").glob("sources.list*/*")) + [Path("/etc/apt/sources.list")]:
+    for path in [*sorted(Path("/etc/apt").glob("sources.list*/*")), Path("/etc/apt/sources.list")]:
         if path.is_file() and (match := re.search(r"^(?:URIs:|deb)\s.*?(\S+/debian)/?\s", path.read_text(), re.M)):
             return match.group(1)
     pytest.skip("this machine has no Debian mirror, so llama.cpp's server is not tested")
