@@ -933,9 +933,10 @@ class _Judgement:
         if entry is None:
             return None
         told = self._set("base")
-        if told is not None and (told in ("", UNDECIDED) or self.agrees or self._reports(told)):
+        reporting = [brand for brand in entry.bases if self._reports(brand)]
+        if told is not None and (told in ("", UNDECIDED) or self._reports(told) or (self.agrees and not reporting)):
             return str(told) or None
-        possible = [brand for brand in entry.bases if self._reports(brand)] or list(entry.bases if self.agrees else ())
+        possible = reporting or list(entry.bases if self.agrees else ())
         named = [brand for brand in self.mentioned if brand in (*possible, *entry.sometimes)]
         named = named or [brand for brand in self.mentioned if entry.bases and self._could_be_base(brand)]
         if named or len(possible) == 1:
@@ -1010,7 +1011,8 @@ class _Judgement:
         if "embedding" in self.evidence.capabilities:
             return "embedding"
         role = self._set("role") or self._worded_role()
-        if role in ("chat", None) and self.architecture and self.architecture.role:
+        own = self.entry is None or self.entry.rank == ROOT
+        if role in ("chat", None) and own and self.architecture and self.architecture.role:
             return self.architecture.role
         if role in ("chat", None) and (self.evidence.projector or "vision" in self.evidence.capabilities):
             return "vision"

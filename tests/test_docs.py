@@ -9,7 +9,9 @@ from pathlib import Path
 import click
 import pytest
 
+from census import report
 from census.cli import main
+from tests.conftest import Census
 from tests.pages import DOCS, PAGES
 
 ROOT = DOCS.parent
@@ -25,6 +27,20 @@ def test_a_generated_page_is_as_the_code_makes_it(name: str) -> None:
 def test_links_lead_somewhere(path: Path) -> None:
     links = re.findall(r"\]\((?!https?:|mailto:|#)([^)#\s]+)", path.read_text(encoding="utf-8"))
     assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+EXAMPLE = re.compile(r"<!-- example: census report (\w+) --limit (\d+) -->\n```text\n(.*?)```", re.DOTALL)
+
+
+def _without_run(text: str) -> str:
+    return re.sub(r"(?m)^runs .*$", "runs", text).strip()
+
+
+def test_the_example_in_the_readme_is_what_the_command_prints(census_of_the_world: Census) -> None:
+    """But for the run's name, which has the time in it."""
+    name, limit, shown = EXAMPLE.search((ROOT / "README.md").read_text(encoding="utf-8")).groups()  # type: ignore[union-attr]
+    printed = report.render(report.answer(census_of_the_world.out, name, (), limit=int(limit)), "table")
+    assert _without_run(shown) == _without_run(str(printed))
 
 
 def _commands(text: str) -> list[list[str]]:

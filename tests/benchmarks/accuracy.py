@@ -22,7 +22,7 @@ from census.families import Families
 from census.model import Lineage, Model
 
 HELD_OUT_SEED = 20261122
-"""Draws the stems that were not looked at."""
+"""Draws the stems whose labels and errors were not looked at."""
 
 SHIPPED = Path(__file__).with_name("names_labelled.csv")
 """1,567 real names with hand-made labels: one third of a set whose other thirds no author of rules has seen."""
@@ -198,8 +198,9 @@ Shares of right answers in per cent, on labelled real names. A label `unknown` i
 only where the name states them or the library's listing proves them.
 
 Rules are written by hand, so accuracy on names their author saw says little. Half of all name stems were drawn by lot
-and put aside before the first rule existed, and their rows were never read: **stems held out** is the estimate for
-names never seen. (Stem: the name without namespace, tag, size and quantization.)
+and put aside before the first rule existed. Their labels and errors were never looked at, only totals: **stems held
+out** is the estimate for names never seen, a little flattered, since the list of brands was known and some of these
+names are also in public lists of exposed names. (Stem: the name without namespace, tag, size and quantization.)
 """
 
 

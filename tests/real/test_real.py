@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import secrets
 import subprocess
 import sys
 from pathlib import Path
@@ -91,7 +92,7 @@ def test_litellm(tmp_path: Path) -> None:
 
 
 def test_litellm_with_a_key(tmp_path: Path) -> None:
-    with servers.litellm(key="sk-1234") as port:
+    with servers.litellm(key=f"sk-{secrets.token_hex(16)}") as port:
         host = scan(port, tmp_path)
     assert (host["server"], host["auth"], host["n_models"]) == ("litellm", "key-required", None)
 
