@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from census.errors import CensusError, ContactError, ScanStopped, SnapshotError,
 from census.families import Families
 from census.identify import Rules
 from census.locate import Locator, Networks
-from census.model import Conversation, Finding, Outcome, Target
+from census.model import Conversation, Finding, Outcome, Plan, Question, Target
 from census.pace import Pace
 from census.probe import Limits, Prober, Route, allowed, user_agent
 from census.schema import SCHEMA_VERSION
@@ -117,6 +118,16 @@ class Stages:
         locator = Locator.open([Path(p) for p in geo], simulated=simulated)
         return cls(Rules.load(), Families.load(), Suspicions.load(), locator, Networks.load())
 
+    @cached_property
+    def plan(self) -> Plan:
+        """Which question comes next: what the rules want to know, then the nonsense path where it decides."""
+        return self.suspicions.plan(self.rules)
+
+    @property
+    def questions(self) -> frozenset[Question]:
+        """Everything that may be sent. Raises DataError when one of them may never be."""
+        return allowed(self.rules.questions() | self.suspicions.questions())
+
     def conclude(self, conversation: Conversation) -> Finding:
         """All that follows from one conversation, with no network and no clock."""
         target = conversation.target
@@ -153,9 +164,16 @@ class Order:
         """Targets of one block."""
         return min(self.block_size, self.n - block * self.block_size)
 
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of this shard."""
+        return -(-(-(-self.n // self.block_size) - self.shard) // self.shards)
+
     def total(self) -> int:
-        """Targets of this shard."""
-        return sum(map(self.length, self.blocks()))
+        """Targets of this shard: all blocks are full but the last of the whole set."""
+        last = -(-self.n // self.block_size) - 1
+        missing = self.block_size - self.length(last) if self.n and last % self.shards == self.shard else 0
+        return self.n_blocks * self.block_size - missing
 
     def block(self, number: int) -> Iterator[Target]:
         """The targets of one block, made as they are asked for."""
@@ -229,6 +247,25 @@ def draft_of(settings: Settings, targets: TargetSet, out: Path, now: datetime | 
     return Draft.create(out, run_id, plan, lambda folder: targets.save(folder / TARGETS_FILE))
 
 
+def require_route(draft: Draft, route: Route | None) -> None:
+    """Simulated addresses are asked through a route and never as they stand. Raises UsageError when there is none."""
+    if route is None and Settings.from_json(draft.plan["settings"]).simulated:
+        raise UsageError(f"{draft.run_id} is of a simulated internet: census simulate --resume {draft.run_id}")
+
+
+def relocate(draft: Draft, geo: Sequence[str], endpoints: Sequence[str]) -> None:
+    """Go on with a run of a simulated internet that has its geolocation database elsewhere now.
+
+    Raises UsageError for a run of another internet than the one of these `endpoints`, or of the real one.
+    """
+    settings = Settings.from_json(draft.plan["settings"])
+    asked = {target.endpoint for target in TargetSet.load(draft.folder / TARGETS_FILE)} if settings.simulated else {""}
+    if not asked <= set(endpoints):
+        draft.close()
+        raise UsageError(f"{draft.run_id} is not a run of this scenario: name the one it began with (--scenario)")
+    draft.plan["settings"] = replace(settings, geo=tuple(geo)).to_json()
+
+
 def raise_descriptor_limit(senders: int) -> None:
     """Make room for `senders` connections. Raises UsageError when the system's hard limit does not allow it."""
     need = senders + SPARE_DESCRIPTORS
@@ -280,15 +317,22 @@ class Scan:
         self.settings = Settings.from_json(draft.plan["settings"])
         self.targets = TargetSet.load(draft.folder / TARGETS_FILE)
         self.order = order_of(self.settings, self.targets)
-        self.questions = allowed(stages.rules.questions())
+        self.questions = stages.questions
         self._route = route
+        require_route(draft, route)
         self._faults = 0
         self._stopping = asyncio.Event()
+        self._unasked_yet: set[asyncio.Task[None]] = set()
         self._log = _run_log(draft)
 
     def stop(self) -> None:
-        """Ask no further target; what is in flight is finished, and whole blocks are kept."""
+        """Ask no further target; what is in flight is finished, and whole blocks are kept.
+
+        Who still waits for admission to a first connection has not been asked, and is not asked any more.
+        """
         self._stopping.set()
+        for sender in self._unasked_yet:
+            sender.cancel()
 
     async def run(self) -> None:
         """Ask every target of every block not yet committed. Raises ScanStopped when stopped before the end."""
@@ -299,7 +343,8 @@ class Scan:
         async with self._pace() as pace, self._prober(optouts, pace) as prober:
             await self._ask_all(pace, prober, optouts)
         if self._stopping.is_set() and self._missing():
-            raise ScanStopped(f"stopped; nothing is lost: continue with census scan --resume {self.draft.run_id}")
+            command = "simulate" if self.settings.simulated else "scan"
+            raise ScanStopped(f"stopped; nothing is lost: continue with census {command} --resume {self.draft.run_id}")
 
     def _pace(self) -> Pace:
         return Pace(self.settings.rate, self.settings.network_rate, self.settings.senders)
@@ -313,8 +358,12 @@ class Scan:
             user_agent=user_agent(__version__, s.contact),
             route=self._route,
             excluded=optouts.reason,
-            admit=pace.admit,
+            admit=partial(self._admit, pace),
         )
+
+    async def _admit(self, pace: Pace, ip: str) -> None:
+        await pace.admit(ip)
+        self._unasked_yet.discard(_this_task())
 
     async def _ask_all(self, pace: Pace, prober: Prober, optouts: _OptOuts) -> None:
         finished: asyncio.Queue[_Block | None] = asyncio.Queue(WAITING_BLOCKS)
@@ -345,6 +394,9 @@ class Scan:
         self, pace: Pace, prober: Prober, block: _Block, target: Target, finished: asyncio.Queue[_Block | None]
     ) -> None:
         try:
+            if self._stopping.is_set():
+                return
+            self._unasked_yet.add(_this_task())
             finding = await self._ask(prober, target)
             block.findings.append(finding)
             block.left -= 1
@@ -352,12 +404,13 @@ class Scan:
             if block.left == 0:
                 await finished.put(block)
         finally:
+            self._unasked_yet.discard(_this_task())
             pace.senders.release()
 
     async def _ask(self, prober: Prober, target: Target) -> Finding:
         asked_at = datetime.now(UTC).replace(tzinfo=None)
         try:
-            conversation = await prober.converse(target, self.stages.rules.next_question)
+            conversation = await prober.converse(target, self.stages.plan)
             return self.stages.conclude(conversation)
         except CensusError:
             raise
@@ -424,6 +477,12 @@ class Scan:
         }
 
 
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
 def _pairs(counts: Any) -> list[dict[str, Any]]:
     return [{"name": str(name), "n": n} for name, n in sorted(counts.items())]
 
@@ -447,12 +506,12 @@ def plan_text(settings: Settings, targets: TargetSet, rules: Rules) -> str:
         f"duplicates         {targets.n_duplicates}",
         f"invalid lines      {targets.n_invalid}",
         *(f"excluded           {n} ({reason})" for reason, n in sorted(targets.n_excluded.items())),
-        f"blocks             {len(order.blocks())} of at most {order.block_size} targets",
+        f"blocks             {order.n_blocks} of at most {order.block_size} targets",
         f"pace               {settings.rate:g} new connections a second, {settings.network_rate:g} to one network, "
         f"{settings.senders} in flight",
         f"at least           {order.total() / settings.rate:.0f} s at that rate",
         f"User-Agent         {user_agent(__version__, settings.contact)}",
         "questions it may ask, and no other:",
-        *(f"  {question}" for question in sorted(map(str, allowed(rules.questions())))),
+        *(f"  {question}" for question in sorted(map(str, allowed(rules.questions() | Suspicions.load().questions())))),
     ]
     return "\n".join(lines)
