@@ -12,19 +12,19 @@ import logging
 import resource
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from census import __version__, resources
 from census.errors import CensusError, ContactError, ScanStopped, SnapshotError, TargetError, UsageError
 from census.families import Families
 from census.identify import Rules
 from census.locate import Locator, Networks
-from census.model import Conversation, Finding, Outcome, Plan, Question, Target
+from census.model import Conversation, Finding, Lineage, Outcome, Plan, Question, Target
 from census.pace import Pace
 from census.probe import Limits, Prober, Route, allowed, user_agent
 from census.schema import SCHEMA_VERSION
@@ -43,6 +43,13 @@ MAX_FAULTS = 1000
 
 WAITING_BLOCKS = 4
 """Finished blocks waiting to be written; beyond these, senders wait for the disk."""
+
+LONG_ANSWERS = 64 << 10
+"""Bytes of answers from which a conversation is concluded in steps: an inventory of thousands of models takes seconds,
+in which the answers of other hosts would be late."""
+
+MODELS_A_STEP = 200
+"""Models classified in one step: some 20 ms."""
 
 SPARE_DESCRIPTORS = 64
 """File descriptors kept for files, databases and the terminal."""
@@ -130,15 +137,26 @@ class Stages:
 
     def conclude(self, conversation: Conversation) -> Finding:
         """All that follows from one conversation, with no network and no clock."""
-        target = conversation.target
+        steps = self.concluding(conversation)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return cast(Finding, done.value)
+
+    def concluding(self, conversation: Conversation) -> Generator[None, None, Finding]:
+        """`conclude` in steps of MODELS_A_STEP models."""
+        target, seen = conversation.target, conversation.asked_at
         identity = self.rules.identify(target, conversation.replies)
-        seen = conversation.asked_at
-        lineages = tuple(self.families.classify(model, observed_at=seen) for model in identity.models or ())
+        models, lineages = identity.models or (), list[Lineage]()
+        for start in range(0, len(models), MODELS_A_STEP):
+            lineages += [self.families.classify(m, observed_at=seen) for m in models[start : start + MODELS_A_STEP]]
+            yield
         doubt = self.suspicions.judge(conversation, identity)
         place = self.locator.locate(target.ip)
         kind, tier, rule = self.networks.classify(place.asn, place.as_name)
         place = replace(place, network_type=kind, tier=tier, network_rule=rule)
-        return Finding(conversation, identity, lineages, doubt, place)
+        return Finding(conversation, identity, tuple(lineages), doubt, place)
 
 
 @dataclass(frozen=True)
@@ -411,13 +429,25 @@ class Scan:
         asked_at = datetime.now(UTC).replace(tzinfo=None)
         try:
             conversation = await prober.converse(target, self.stages.plan)
-            return self.stages.conclude(conversation)
+            return await self._conclude(conversation)
         except CensusError:
             raise
         except Exception as fault:
             self._fault(target, fault)
             problem = f"fault of the census: {type(fault).__name__}"
             return Finding(Conversation(target, Outcome.UNKNOWN_ERROR, asked_at, error=problem))
+
+    async def _conclude(self, conversation: Conversation) -> Finding:
+        """At once, or from long answers in steps, between which other hosts are heard."""
+        if sum(len(reply.body) for reply in conversation.replies) < LONG_ANSWERS:
+            return self.stages.conclude(conversation)
+        steps = self.stages.concluding(conversation)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return cast(Finding, done.value)
+            await asyncio.sleep(0)
 
     def _fault(self, target: Target, fault: Exception) -> None:
         self._log.error("%s\n%s", target.endpoint, "".join(traceback.format_exception(fault)))

@@ -182,7 +182,7 @@ def test_a_sample_is_the_beginning_of_the_same_order(tmp_path: Path) -> None:
     world = World.load()
     settings = simulated_settings(world, tmp_path, max_targets="10%", seed=3)
     order = scan.order_of(settings, scan.load_targets(settings))
-    assert order.total() == round(len(world.hosts) / 10)
+    assert order.total() == len(world.hosts) // 10
 
 
 def test_strangers_are_told_who_asks(tmp_path: Path) -> None:
