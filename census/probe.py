@@ -608,8 +608,7 @@ async def _connect(address: tuple[str, int], seconds: float) -> socket.socket:
     try:
         sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
         sock.setblocking(False)
-        async with asyncio.timeout(seconds):
-            await asyncio.get_running_loop().sock_connect(sock, address)
+        await _established(sock, address, seconds)
         return sock
     except BaseException as problem:
         if sock is not None:
@@ -617,6 +616,41 @@ async def _connect(address: tuple[str, int], seconds: float) -> socket.socket:
         if isinstance(problem, OSError):
             raise _not_connected(problem, address) from None
         raise
+
+
+async def _established(sock: socket.socket, address: tuple[str, int], seconds: float) -> None:
+    """Connect, and judge by what the kernel knows of the socket: a clock alone would blame the host when we are late.
+
+    Raises OSError, TimeoutError.
+    """
+    try:
+        return sock.connect(address)
+    except BlockingIOError:
+        await _writable(sock, seconds)
+    if number := sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(number, os.strerror(number))
+    try:
+        sock.getpeername()
+    except OSError:
+        raise TimeoutError from None
+
+
+async def _writable(sock: socket.socket, seconds: float) -> None:
+    """Return when the connect has ended in any way, or the time has."""
+    loop = asyncio.get_running_loop()
+    ended: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not ended.done():
+            ended.set_result(None)
+
+    timer = loop.call_later(seconds, end)
+    loop.add_writer(sock, end)
+    try:
+        await ended
+    finally:
+        loop.remove_writer(sock)
+        timer.cancel()
 
 
 class _Talk:

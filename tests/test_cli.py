@@ -1,4 +1,4 @@
-"""The command line as a person meets it: what is printed where, the exit codes, settings, and errors that say what now."""
+"""The command line as a person meets it: what is printed where, exit codes, settings, and errors that say what now."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ every surface, and without a trace in the rows of the ordinary hosts beside it.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 import json
@@ -11,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -20,8 +22,10 @@ from typing import Any
 import pytest
 
 from census import duck, hostile, identify, probe, query, report, scan, snapshot
+from census.model import Conversation, Target
 from census.simulate import Host, World
 from census.simulate.misbehave import MISBEHAVIOURS, hostile_names
+from tests import hostile_servers
 from tests.exactly_once import contents
 from tests.visits import TIMEOUTS, ZOO, Visit, most_questions, ordinary, pay, shunned
 
@@ -153,6 +157,27 @@ def test_ordinary_hosts_do_not_notice(visit: Visit, tmp_path: Path) -> None:
 def _lasting(row: dict[str, Any]) -> dict[str, Any]:
     """A row without what differs between any two scans; certificates and marks are made anew for each."""
     return {k: v for k, v in row.items() if k not in VOLATILE and not k.startswith(("tls_", "installation"))}
+
+
+@pytest.mark.parametrize("outcome", ["success", "connection-refused"])
+def test_a_late_scanner_does_not_blame_the_host(monkeypatch: pytest.MonkeyPatch, outcome: str) -> None:
+    """Our own work holds up the event loop for longer than the connect timeout: who answered meanwhile is no timeout."""
+    question = next(iter(identify.Rules.load().openers(11434)))
+    wait = probe._writable
+
+    async def late(*arguments: Any) -> None:
+        asyncio.get_running_loop().call_soon(time.sleep, 0.5)
+        await wait(*arguments)
+
+    async def knock() -> Conversation:
+        async with hostile_servers.serve(hostile_servers.well_behaved) as log:
+            address = log.address if outcome == "success" else hostile_servers.refusing()
+            limits = probe.Limits(connect_timeout=0.2)
+            asker = probe.Prober(frozenset({question}), limits=limits, user_agent="t", route=lambda ip, port: address)
+            return await asker.converse(Target("240.0.0.1", 1), lambda target, heard: None if heard else question)
+
+    monkeypatch.setattr(probe, "_writable", late)
+    assert asyncio.run(knock()).outcome == outcome
 
 
 # --- Surfaces --------------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""One census of the zoo with every request on record: for tests of what hosts do to a census and of what it does to them."""
+"""One census of the zoo with every request on record: what hosts do to a census, and what it does to them."""
 
 from __future__ import annotations
 
