@@ -504,10 +504,10 @@ def test_a_plan_without_a_question() -> None:
 
 
 def failing(number: int) -> Callable[..., Any]:
-    async def sock_connect(loop: object, sock: socket.socket, address: object) -> None:
+    def connect(sock: socket.socket, address: object) -> None:
         raise OSError(number, os.strerror(number))
 
-    return sock_connect
+    return connect
 
 
 @pytest.mark.parametrize(
@@ -521,14 +521,14 @@ def failing(number: int) -> Callable[..., Any]:
     ],
 )
 def test_the_words_of_the_system(monkeypatch: pytest.MonkeyPatch, number: int, outcome: Outcome, words: str) -> None:
-    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", failing(number))
+    monkeypatch.setattr(socket.socket, "connect", failing(number))
     told = knock(("127.0.0.1", 9))
     assert (told.outcome, told.error) == (outcome, words)
 
 
 @pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.ENOBUFS])
 def test_our_own_limits_are_not_the_hosts_fault(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr(asyncio.SelectorEventLoop, "sock_connect", failing(number))
+    monkeypatch.setattr(socket.socket, "connect", failing(number))
     with pytest.raises(ScannerFault, match="cannot open a socket"):
         knock(("127.0.0.1", 9))
 

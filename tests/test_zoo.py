@@ -161,7 +161,7 @@ def _lasting(row: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.mark.parametrize("outcome", ["success", "connection-refused"])
 def test_a_late_scanner_does_not_blame_the_host(monkeypatch: pytest.MonkeyPatch, outcome: str) -> None:
-    """Our own work holds up the event loop for longer than the connect timeout: who answered meanwhile is no timeout."""
+    """Our own work holds up the event loop beyond the connect timeout: who answered meanwhile is no timeout."""
     question = next(iter(identify.Rules.load().openers(11434)))
     wait = probe._writable
 
