@@ -225,9 +225,24 @@ def exclusions_of(settings: Settings) -> Exclusions:
     return Exclusions.load(files, allow_private=settings.allow_private, allow_simulated=settings.simulated)
 
 
+def require_possible(settings: Settings) -> None:
+    """Refuse at the start what would stop a scan later. Raises UsageError."""
+    Pace(settings.rate, settings.network_rate, settings.senders)
+    user_agent(__version__, settings.contact)
+    raise_descriptor_limit(settings.senders)
+    if settings.contact and not settings.contact.startswith(("mailto:", "https:", "http:")):
+        raise UsageError(f"--contact {settings.contact!r}: give mailto:you@example.org or a page, https://example.org")
+    try:
+        (settings.notes or "").encode()
+    except UnicodeEncodeError:
+        raise UsageError("--notes: not valid text in UTF-8") from None
+
+
 def require_targets(settings: Settings, targets: TargetSet) -> None:
     """A scan asks somebody. Raises TargetError, with the reasons, when every target is excluded or there is none."""
     if targets.size:
+        if not order_of(settings, targets).total():
+            raise UsageError(f"of {targets.size} targets none is left for this sample and shard")
         return
     lists = ", ".join(settings.sources)
     if not targets.n_excluded:
@@ -306,7 +321,8 @@ class _OptOuts:
         self._exclusions = exclusions_of(settings)
 
     def _now(self) -> tuple[int, ...]:
-        return tuple(Path(p).stat().st_mtime_ns for p in self._settings.blocklists)
+        """When each blocklist was changed; 0 for one that is gone, which reading it then tells."""
+        return tuple(p.stat().st_mtime_ns if p.exists() else 0 for p in map(Path, self._settings.blocklists))
 
     def refresh(self) -> None:
         if (stamp := self._now()) != self._stamp:

@@ -13,6 +13,7 @@ from census.identify import Rules
 from census.model import Outcome
 from census.suspect import Suspicions
 
+STOPPED = ("| 130 | A second Ctrl-C stopped the scan at once. |", "| 143 | A second SIGTERM did. |")
 DECISIONS = "## Decisions, each with its reasons and figures"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 NOTE = "<!-- Written by `make docs`; edit the source it names, not this page. -->\n"
@@ -49,7 +50,7 @@ def _exit_codes() -> str:
 
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CensusError)]
     rows = [f"| {kind.exit_code} | {(kind.__doc__ or '').splitlines()[0]} |" for kind in kinds]
-    return "\n".join(["| code | meaning |", "|---|---|", "| 0 | Done; also when nothing was found. |", *rows, ""])
+    return "\n".join(["| code | meaning |", "|---|---|", "| 0 | Done; also when nothing was found. |", *rows, *STOPPED, ""])
 
 
 def outcomes_page() -> str:
