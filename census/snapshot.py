@@ -527,7 +527,7 @@ class Draft:
         folder = _draft_folder(out, run_id)
         if folder.exists() or (out / RUNS / run_id).exists():
             raise SnapshotError(f"{out}: there is a run {run_id} already")
-        with _told_of_disk(folder):
+        with _told_of_beginning(folder):
             lock = _begin(folder, plan, save)
         return cls(out, run_id, lock)
 
@@ -806,6 +806,16 @@ def _removed_on_failure(path: Path) -> Iterator[None]:
         with suppress(OSError):
             path.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _told_of_beginning(folder: Path) -> Iterator[None]:
+    """As `_told_of_disk`, where there is no run yet that could be resumed."""
+    try:
+        yield
+    except OSError as problem:
+        where = problem.filename or folder
+        raise SnapshotError(f"{where}: {problem.strerror or problem}; a run cannot begin here") from None
 
 
 @contextmanager
@@ -1367,9 +1377,15 @@ def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
 
 
 def verify_all(out: Path, names: Sequence[str] = (), *, say: Callable[[str], None]) -> list[str]:
-    """The problems of the runs `names` (default: all finished ones), telling `say` about each run as it is checked."""
+    """The problems of the runs `names` (default: all finished ones), telling `say` about each run as it is checked.
+
+    Raises SnapshotError when there is none, so that a mistyped folder cannot pass for a whole one.
+    """
     problems = []
-    for folder in [out / RUNS / name for name in names] or run_folders(out):
+    folders = [out / RUNS / name for name in names] or run_folders(out)
+    if not folders:
+        raise SnapshotError(f"{out}: no finished runs; name the output folder of a scan with --output")
+    for folder in folders:
         found = verify(folder)
         say(f"{folder.name}: {'whole' if not found else f'{len(found)} problems'}")
         problems += found

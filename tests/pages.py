@@ -35,9 +35,8 @@ def cli_page() -> str:
 
 
 def _commands(name: str, command: click.Command, parent: click.Context | None) -> list[str]:
-    context = click.Context(
-        command, info_name=name.split()[-1], parent=parent, max_content_width=110, terminal_width=110
-    )
+    shape: dict[str, Any] = {"max_content_width": 110, "terminal_width": 110, "help_option_names": ["-h", "--help"]}
+    context = click.Context(command, info_name=name.split()[-1], parent=parent, **shape)
     parts = [f"## {name}\n", f"```text\n{command.get_help(context)}\n```\n"]
     if isinstance(command, click.Group):
         for child in sorted(command.commands):

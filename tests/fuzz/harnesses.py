@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import csv
 import io
 import ipaddress
 import json
+import os
+import shutil
 import tempfile
 import threading
 import unicodedata
@@ -147,15 +150,6 @@ def escape(data: bytes) -> None:
     assert not set("<>\"'") & set(hostile.html_text(text))
 
 
-def _decodes(data: bytes) -> bool:
-    try:
-        data.decode("utf-8", "surrogatepass")
-        data.decode("utf-8", "replace")
-    except UnicodeDecodeError:
-        return False
-    return True
-
-
 @cache
 def _exclusions() -> targets.Exclusions:
     return targets.Exclusions.load([])
@@ -205,13 +199,9 @@ def classify(data: bytes) -> None:
     name, _, family = data.decode("utf-8", "replace").partition("\0")
     model = Model(hostile.text(name) or "", family_raw=hostile.text(family), parameter_size=family[:20])
     lineage = stages().families.classify(model, observed_at=NOW)
-    _store(
-        Finding(
-            Conversation(Target("240.0.0.1", 1), Outcome.SUCCESS, NOW),
-            Identity("ollama", rule="r", confidence=1.0, models=(model,)),
-            (lineage,),
-        )
-    )
+    identity = Identity("ollama", rule="r", confidence=1.0, models=(model,))
+    talk = Conversation(Target("240.0.0.1", 1), Outcome.SUCCESS, NOW, scheme="http")
+    _store(Finding(talk, identity, (lineage,)))
 
 
 @_harness(_records)
@@ -312,7 +302,7 @@ def sql(data: bytes) -> None:
         pass
     finally:
         timer.cancel()
-    assert list(here.folder.iterdir()) == [here.runs], "something was written"
+    assert sorted(here.folder.rglob("*")) == here.before, "something was written"
 
 
 class _Sandbox:
@@ -323,17 +313,14 @@ class _Sandbox:
     def __init__(self) -> None:
         from tests.findings import publish, server
 
-        self.folder = Path(tempfile.mkdtemp(prefix="census-fuzz-"))
+        self.folder = _temporary()
         publish(self.folder, [server(number) for number in range(4)])
-        for leftover in [path for path in self.folder.iterdir() if path.name != "runs"]:
-            leftover.rename(Path(tempfile.mkdtemp(prefix="census-fuzz-")) / leftover.name)
-        self.runs = self.folder / "runs"
+        self.before = sorted(self.folder.rglob("*"))
         self.connection = query.connect(self.folder)
+        atexit.register(self.connection.close)
 
     @classmethod
     def here(cls) -> _Sandbox:
-        import os
-
         if cls._only is None:
             cls._only = cls()
             os.chdir(cls._only.folder)
@@ -353,7 +340,13 @@ def read_manifest(data: bytes) -> None:
 
 @cache
 def _manifest_folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="census-fuzz-"))
+    return _temporary()
+
+
+def _temporary() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="census-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def seeds(name: str, most: int = 100) -> list[bytes]:
