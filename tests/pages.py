@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -49,7 +50,8 @@ def _exit_codes() -> str:
 
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CensusError)]
     rows = [f"| {kind.exit_code} | {(kind.__doc__ or '').splitlines()[0]} |" for kind in kinds]
-    return "\n".join(["| code | meaning |", "|---|---|", "| 0 | Done; also when nothing was found. |", *rows, *STOPPED, ""])
+    head = ["| code | meaning |", "|---|---|", "| 0 | Done; also when nothing was found. |"]
+    return "\n".join([*head, *rows, *STOPPED, ""])
 
 
 def outcomes_page() -> str:
