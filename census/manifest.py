@@ -133,7 +133,7 @@ def read_run(folder: Path) -> Run:
         run_id = str(manifest["run_id"])
     except FileNotFoundError:
         raise SnapshotError(f"{folder}: no finished run here ({MANIFEST} is missing)") from None
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise SnapshotError(f"{path}: not a readable manifest ({problem!r}); the run is damaged") from None
     if folder.parent.name == RUNS and folder.name != run_id:
         raise SnapshotError(f"{folder}: this is run {run_id}; give the folder that name, or move a copy out of {RUNS}/")

@@ -113,8 +113,8 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _began(run_id: str, since: Moment, until: Moment) -> bool:
-    """Compare digits of times: a shorter one is a whole day, month or year."""
-    first, last, began = _digits(since), _digits(until), _digits(run_id.partition("Z")[0])
+    """Compare digits of times: a shorter one is a whole day, month or year. A stray name has no time, or any."""
+    first, last, began = _digits(since), _digits(until), re.sub(r"\D", "", run_id.partition("Z")[0])
     return first <= began and (not last or began[: len(last)] <= last)
 
 
@@ -130,7 +130,7 @@ def _digits(moment: Moment) -> str:
 def _whole(runs: Sequence[Run], damaged: Callable[[str], None] | None) -> list[Run]:
     """The runs whose files are what was written; hashing is left to threads, for it is done outside of Python."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = list(pool.map(Run.damage, runs))
+        problems = list(pool.map(_problems, runs))
     if damaged is None and any(problems):
         text = "\n".join(line for lines in problems for line in lines)
         raise SnapshotError(f"{text}\nrestore what is damaged from a copy, or leave its run out")
@@ -138,6 +138,16 @@ def _whole(runs: Sequence[Run], damaged: Callable[[str], None] | None) -> list[R
         if lines and damaged is not None:
             damaged(f"{run.run_id} is left out: {lines[0]}")
     return [run for run, lines in zip(runs, problems, strict=True) if not lines]
+
+
+def _problems(run: Run) -> list[str]:
+    """Why the tables of a run cannot be read, one line for each reason."""
+    try:
+        for table in tables().values():
+            table_sql(table, [run])
+    except SnapshotError as problem:
+        return run.damage() or [str(problem)]
+    return run.damage()
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:

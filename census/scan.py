@@ -104,7 +104,7 @@ class Settings:
 class Watcher(Protocol):
     """What a scan tells whoever watches it."""
 
-    def begin(self, run_id: str, total: int, done: Counter[str]) -> None: ...
+    def begin(self, run_id: str, total: int, done: Counter[str], hits: int) -> None: ...
     def finding(self, finding: Finding) -> None: ...
     def say(self, text: str) -> None: ...
 
@@ -357,10 +357,11 @@ class Scan:
         self._faults = 0
         self._stopping = asyncio.Event()
         self._unasked_yet: set[asyncio.Task[None]] = set()
+        self._open: dict[int, _Block] = {}
         self._log = _run_log(draft)
 
     def stop(self) -> None:
-        """Ask no further target; what is in flight is finished, and whole blocks are kept.
+        """Ask no further target; what is in flight is finished, and all that was answered is kept.
 
         Who still waits for admission to a first connection has not been asked, and is not asked any more.
         """
@@ -371,8 +372,7 @@ class Scan:
     async def run(self) -> None:
         """Ask every target of every block not yet committed. Raises ScanStopped when stopped before the end."""
         raise_descriptor_limit(self.settings.senders)
-        done = self.draft.counts()
-        self.watcher.begin(self.draft.run_id, self.order.total(), Counter(done))
+        self.watcher.begin(self.draft.run_id, self.order.total(), self.draft.counts(), self.draft.hits())
         optouts = _OptOuts(self.settings)
         async with self._pace() as pace, self._prober(optouts, pace) as prober:
             await self._ask_all(pace, prober, optouts)
@@ -420,9 +420,13 @@ class Scan:
             if number in self.draft.committed:
                 continue
             optouts.refresh()
-            block = _Block(number, self.order.length(number))
+            done = self.draft.done(number)
+            block = self._open[number] = _Block(number, self.order.length(number) - len(done))
+            if not block.left:
+                self.draft.commit(number, ())
             for target in self.order.block(number):
-                yield block, target
+                if (target.ip, target.port, target.domain) not in done:
+                    yield block, target
 
     async def _one(
         self, pace: Pace, prober: Prober, block: _Block, target: Target, finished: asyncio.Queue[_Block | None]
@@ -474,6 +478,9 @@ class Scan:
     async def _commit(self, finished: asyncio.Queue[_Block | None]) -> None:
         while (block := await finished.get()) is not None:
             await asyncio.to_thread(self.draft.commit, block.number, block.findings)
+            del self._open[block.number]
+        for block in self._open.values():
+            await asyncio.to_thread(self.draft.commit_part, block.number, block.findings)
 
     def _missing(self) -> int:
         return sum(block not in self.draft.committed for block in self.order.blocks())

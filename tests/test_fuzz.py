@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.harnesses import HARNESSES, seeds
+from census import hostile
+from tests.fuzz.harnesses import HARNESSES, seeds, unsafe
 
 EXAMPLES = {"answer": 25, "sql": 25, "conclude": 40}
 """Inputs for a harness that costs milliseconds; the others get 80."""
@@ -53,3 +55,12 @@ def test_nothing_breaks(name: str) -> None:
         HARNESSES[name](data)
 
     holds()
+
+
+# --- What the fuzzers found ------------------------------------------------------------------------------------------
+
+
+def test_every_invisible_character_is_shown() -> None:
+    """Musical, shorthand and hieroglyphic format characters went through unseen: two names could look alike."""
+    for code in range(sys.maxunicode + 1):
+        assert not unsafe(hostile.printable(chr(code))), hex(code)

@@ -346,6 +346,13 @@ def test_a_full_disk_keeps_whole_blocks_and_says_what_now(tmp_path, monkeypatch)
         assert snapshot.verify(draft.publish(run_row(draft))) == []
 
 
+def test_an_output_folder_that_cannot_be_made_is_told_without_advice_to_resume(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SnapshotError, match="Not a directory; a run cannot begin here") as told:
+        Draft.create(tmp_path / "file", RUN, {}, lambda folder: None)
+    assert "resume" not in str(told.value)
+
+
 def test_a_vanished_output_folder_is_told(tmp_path):
     with Draft.create(tmp_path / "out", RUN, {}, lambda folder: None) as draft:
         shutil.rmtree(tmp_path / "out")
@@ -542,6 +549,18 @@ def test_a_manifest_that_points_out_of_its_run_is_refused(folder):
 def test_a_file_that_the_manifest_does_not_know_is_named(folder):
     stranger = shutil.copy(folder / "hosts" / "part-0000.parquet", folder / "hosts" / "copy.parquet")
     assert snapshot.verify(folder) == [f"{stranger}: not in the manifest"]
+
+
+def test_a_folder_without_runs_cannot_pass_as_verified(tmp_path):
+    for out in (tmp_path, tmp_path / "mistyped"):
+        with pytest.raises(SnapshotError, match=f"{out}: no finished runs"):
+            snapshot.verify_all(out, say=lambda line: None)
+
+
+def test_a_copied_or_renamed_run_is_refused(tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "runs" / "copied")
+    (problem,) = snapshot.verify_all(tmp_path, say=lambda line: None)
+    assert problem.startswith(f"{tmp_path}/runs/copied: this is run {RUN}")
 
 
 def test_verify_all_says_which_run_is_which(tmp_path, folder):

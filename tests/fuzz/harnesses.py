@@ -27,6 +27,7 @@ from census import hostile, locate, manifest, probe, query, report, schema, snap
 from census.errors import QueryError, SnapshotError, TargetError
 from census.model import Conversation, Finding, Identity, Model, Outcome, Question, Target
 from census.scan import Stages
+from census.simulate.misbehave import hostile_names
 
 Harness = Callable[[bytes], None]
 
@@ -56,9 +57,14 @@ def stages() -> Stages:
     return Stages.load()
 
 
+SEEN = frozenset("\u0600\u0601\u0602\u0603\u0604\u0605\u06dd\u070f\u0890\u0891\u08e2\U000110bd\U000110cd")
+"""Format characters that are seen: Unicode's prepended concatenation marks, such as the Arabic number sign."""
+
+
 def unsafe(text: str) -> list[str]:
     """Characters that no terminal and no page may get, but for the line end."""
-    return [c for c in text if c != "\n" and unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp")]
+    doubtful = (c for c in text if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp"))
+    return [c for c in doubtful if c != "\n" and c not in SEEN]
 
 
 # --- Seeds: what is real --------------------------------------------------------------------------------------------
@@ -71,6 +77,10 @@ def _bodies() -> list[bytes]:
 
 def _wires() -> list[bytes]:
     return sorted({wire for each in stages().rules.examples() for wire in each.replies.values()}, key=len)[:200]
+
+
+def _wide_names() -> list[bytes]:
+    return [name.encode("utf-16-le", "surrogatepass") for name in hostile_names()] + _names()
 
 
 def _names() -> list[bytes]:
@@ -134,14 +144,13 @@ def read_json(data: bytes) -> None:
     json.dumps(value)
 
 
-@_harness(_names)
+@_harness(_wide_names)
 def escape(data: bytes) -> None:
     """Whatever a string is, it can be stored, and it attacks no surface."""
-    text = (
-        data.decode("utf-8", "surrogatepass" if len(data) % 2 else "replace")
-        if _decodes(data)
-        else data.decode("latin-1")
-    )
+    try:
+        text = data.decode("utf-16-le", "surrogatepass")
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
     stored = hostile.text(text)
     assert stored is not None and len(stored) <= hostile.MAX_TEXT
     stored.encode("utf-8")
