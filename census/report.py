@@ -609,7 +609,7 @@ def render(answer: Answer, format: str) -> str | bytes:
     writers: dict[str, Callable[[Answer], str | bytes]] = {
         "table": _as_text,
         "csv": lambda answer: _csv(answer.rows),
-        "json": lambda answer: _dumped({**_about(answer), "rows": _objects(answer.rows)}),
+        "json": lambda answer: dumped({**_about(answer), "rows": _objects(answer.rows)}),
         "markdown": _as_markdown,
         "parquet": lambda answer: _parquet(answer.rows, _about(answer)),
     }
@@ -621,7 +621,7 @@ def render_table(rows: pa.Table, format: str) -> str | bytes:
     writers: dict[str, Callable[[], str | bytes]] = {
         "table": lambda: "\n".join(_grid(rows, _plain)) + "\n",
         "csv": lambda: _csv(rows),
-        "json": lambda: _dumped(_objects(rows)),
+        "json": lambda: dumped(_objects(rows)),
         "markdown": lambda: "\n".join(_markdown(rows, _plain)) + "\n",
         "parquet": lambda: _parquet(rows, {}),
     }
@@ -801,7 +801,7 @@ def _objects(rows: pa.Table) -> list[dict[str, Any]]:
     return [{name: _simple(value) for name, value in row.items()} for row in rows.to_pylist()]
 
 
-def _dumped(value: Any) -> str:
+def dumped(value: Any) -> str:
     """ASCII JSON: whatever a server called itself, a terminal shows it as escapes."""
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 

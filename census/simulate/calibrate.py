@@ -45,6 +45,7 @@ class Kinds:
     weight: Floats
     local: Flags
     q4km: Flags
+    q40: Flags
     four: Flags
     sixteen: Flags
     size_class: Ints
@@ -65,6 +66,7 @@ def kinds_of(catalogue: Sequence[Catalogued], sizes: Sequence[float | None], bit
         weight=np.array([float(model.weight) for model in catalogue]),
         local=local,
         q4km=local & np.array([model.quantization == "Q4_K_M" for model in catalogue]),
+        q40=local & np.array([model.quantization == "Q4_0" for model in catalogue]),
         four=local & np.array([b == 4 for b in bits]),
         sixteen=local & np.array([b == 16 for b in bits]),
         size_class=np.array([_size_class(size) if keep else -1 for size, keep in zip(sizes, local, strict=True)]),
@@ -119,7 +121,7 @@ def _aversions(kinds: Kinds, n: int, rng: np.random.Generator) -> Floats:
     factors = np.ones((n, len(kinds.family)))
     sizes = [kinds.size_class == c for c in range(len(_SIZE_EDGES) + 1)]
     newer = kinds.since > np.median(kinds.since)
-    properties = (kinds.q4km, kinds.four, kinds.sixteen, kinds.tools, kinds.vision, kinds.thinking, newer, *sizes)
+    properties = (kinds.q4km, kinds.q40, kinds.four, kinds.sixteen, kinds.tools, kinds.vision, kinds.thinking, newer, *sizes)
     for flags in properties:
         shuns = rng.random(n) < 0.5
         factors *= np.where(shuns[:, None] & flags[None, :], _AVERSION, 1.0)
@@ -149,7 +151,7 @@ def _described(kinds: Kinds, models: npt.NDArray[np.int16], size: Ints, families
     distinct = np.sum(list(member.values()), axis=0)
     multi, pair = (distinct >= 2).astype(float), member["llama"] * member["qwen2"]
     features = {f"family:{family}": member[family] for family in families}
-    features |= {"multi": multi, "pair": pair, "q4km": has(kinds.q4km), "cloud": has(~kinds.local)}
+    features |= {"multi": multi, "pair": pair, "q4km": has(kinds.q4km), "q40": has(kinds.q40), "cloud": has(~kinds.local)}
     features |= {"tools": has(kinds.tools), "exact": has(kinds.exact), "exact_early": has(kinds.exact_early)}
     features |= {"vision": has(kinds.vision), "thinking": has(kinds.thinking), "size": size.astype(float)}
     features |= {"n4": count(kinds.four), "n16": count(kinds.sixteen), "labels": count(kinds.local)}

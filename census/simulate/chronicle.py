@@ -176,7 +176,7 @@ def _listings(population: Population, endpoints: Endpoints) -> Listings:
     """The models of each installation, then those of each endpoint, sorted as a run's table is."""
     owned = _owned(population)
     people = population.people
-    leader = people.leader[endpoints.host]
+    leader = population.stock.leader[endpoints.host]
     order = np.lexsort((owned["slot"], owned["digest"], owned["host"]))
     owned = {name: values[order] for name, values in owned.items()}
     starts = np.searchsorted(owned["host"], np.arange(len(people.n) + 1))
@@ -196,7 +196,7 @@ def _owned(population: Population) -> dict[str, npt.NDArray[Any]]:
     """One entry for each model an installation ever has: host (its first address), kind, slot, days, time, digest."""
     people, stock = population.people, population.stock
     rng = np.random.default_rng([population.settings.seed, 11])
-    leaders = np.flatnonzero(people.leader == np.arange(len(people.n)))
+    leaders = np.flatnonzero(population.stock.leader == np.arange(len(people.n)))
     picks = stock.pool.models[stock.candidate[leaders]]
     row, slot = np.nonzero(picks >= 0)
     host, kind = leaders[row], picks[row, slot].astype(np.int64)
@@ -229,6 +229,9 @@ def _added(population: Population, host: Ints, kind: Ints, rng: np.random.Genera
     return np.where(late | grows, np.minimum(day, np.maximum(last, first)), 0)
 
 
+_FIRST_MONTH = 24
+"""Scan days that count as the first month: those of March, when the first day is the 8th."""
+
 _EPOCH = datetime(1970, 1, 1).date()
 
 
@@ -237,8 +240,9 @@ def _growth(population: Population, host: Ints, late: Flags) -> float:
     p, people = population.settings.parameters, population.people
     core = p["persistence"]["core_observations"]
     wanted = (p["portfolio"]["first_mean"] - (1 - core) * p["portfolio"]["others_mean"]) / core
-    mine = people.core[host]
-    hosts = max(int(people.core.sum()), 1)
+    early = people.core & (people.first < _FIRST_MONTH)
+    mine = early[host]
+    hosts = max(int(early.sum()), 1)
     old, final = float((mine & ~late).sum()) / hosts, float(mine.sum()) / hosts
     return float(np.clip(1 - wanted / max(old, 1e-9), 0, 1)) if final > wanted else 0.0
 
@@ -294,7 +298,7 @@ def _said(population: Population, base: dict[str, npt.NDArray[Any]], rng: np.ran
     local = rng.permutation(np.flatnonzero(kinds.local[base["kind"]] & ~base["copy"] & ~base["revised"]))
     visible = local[: round(p["prompts"] * len(local))]
     said[visible] = 1 + (rng.random(len(visible)) < 0.2)
-    alone = np.bincount(population.people.leader, minlength=len(population.people.n)) == 1
+    alone = np.bincount(population.stock.leader, minlength=len(population.people.n)) == 1
     unique = np.unique(base["host"][visible], return_index=True)[1]
     unique = unique[alone[base["host"][visible[unique]]]]
     wanted = round(p["uncensored"] * population.settings.scale)
@@ -612,7 +616,7 @@ def _write_truth(population: Population, out: Path, asked: dict[int, tuple[int, 
     folder.mkdir(parents=True, exist_ok=True)
     hosts = pa.table(
         {
-            "ip": pa.array(_address_texts(people.address)), "installation": pa.array(people.leader),
+            "ip": pa.array(_address_texts(people.address)), "installation": pa.array(stock.leader),
             "observations": pa.array(people.n), "core": pa.array(people.core),
             "first_day": pa.array(people.first), "last_day": pa.array(people.last),
             "fleet": pa.array(stock.decoy), "served": pa.array(stock.served),

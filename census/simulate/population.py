@@ -32,7 +32,7 @@ FULL_DAYS = 293
 POOL = 24_000
 """Candidate portfolios: many times what the rarest published class needs."""
 
-ROUNDS = 6
+ROUNDS = 8
 """Rounds of calibration: assign, measure, correct. The figures settle after four or five."""
 
 _NEVER = np.int64(1 << 30)
@@ -98,7 +98,6 @@ class People:
 
     n: observations. first, last: scan days of the first and last. present: CSR of scan days, `present[at[i]:at[i+1]]`.
     network: index into classes; system: index of the autonomous system; country, region: texts.
-    leader: the host whose installation this address continues, itself if none.
     """
 
     n: Ints
@@ -112,14 +111,16 @@ class People:
     country: npt.NDArray[np.str_]
     region: npt.NDArray[np.object_]
     address: Ints
-    leader: Ints
     asn_country: npt.NDArray[np.str_]
     asn_network: Ints
 
 
 @dataclass(slots=True)
 class Stock:
-    """What the hosts have: the candidate of each, its versions, and who is which. Arrays over hosts."""
+    """What the hosts have: the candidate of each, its versions, and who is which. Arrays over hosts.
+
+    leader: the host whose installation this address continues or copies, itself if none. decoy: its fleet, 0 for none.
+    """
 
     pool: Pool
     kinds: Kinds
@@ -132,7 +133,7 @@ class Stock:
     decoy: Ints
     weak: Flags
     served: Flags
-    added: Ints = field(default_factory=lambda: np.zeros(0, np.int64))
+    leader: Ints
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +290,7 @@ def _placed(settings: Settings, n: Ints, core: Flags, network: Ints, rng: np.ran
     zero = np.zeros(0, np.int64)
     return People(
         n, core, zero, zero, zero, zero.astype(np.int16), network, system, codes[country], region, address,
-        np.arange(len(n)), codes[cells_country], cells_network,
+        codes[cells_country], cells_network,
     )  # fmt: skip
 
 
@@ -409,7 +410,7 @@ def _calibrated(
 
 def _nothing() -> tuple[Any, ...]:
     none = np.zeros(0, np.int64)
-    return none, none, none, none, none, none.astype(bool), none.astype(bool)
+    return none, none, none, none, none, none.astype(bool), none.astype(bool), none
 
 
 def _rng(settings: Settings, part: int) -> np.random.Generator:
@@ -417,7 +418,7 @@ def _rng(settings: Settings, part: int) -> np.random.Generator:
 
 
 _CAPABLE = {"tools": "tools", "exact": "exactly_tools", "vision": "vision", "thinking": "thinking"}
-_LISTED = {"q4km": "q4_k_m", "band:1": "band_1_3", "band:2": "band_4_7", "band:3": "band_8_14", "cloud": "cloud"}
+_LISTED = {"q4km": "q4_k_m", "q40": "q4_0", "band:1": "band_1_3", "band:2": "band_4_7", "band:3": "band_8_14", "cloud": "cloud"}
 
 
 def _wanted(settings: Settings) -> dict[str, float]:
@@ -435,10 +436,10 @@ def _assigned(
 ) -> Stock:  # fmt: skip
     rng = _rng(settings, 3)
     stock.candidate = _candidates(settings, days, people, stock, aims, rng)
-    people.leader = _chains(settings, people, stock, rng)
-    stock.candidate = stock.candidate[people.leader]
+    stock.leader = _chains(settings, people, stock, rng)
+    stock.candidate = stock.candidate[stock.leader]
     stock.decoy, stock.weak = _decoys(settings, people, stock, rng)
-    stock.version, stock.upgrade, stock.version_after = _versions(settings, days, people, releases, rng)
+    stock.version, stock.upgrade, stock.version_after = _versions(settings, days, people, releases, stock.leader, rng)
     stock.served = _served(settings, people, releases, stock, rng)
     return stock
 
@@ -555,7 +556,7 @@ def _decoys(
     p = settings.parameters["decoys"]
     tier = np.array([tier_of(settings, i) == "Hyperscaler" for i in range(_n_networks(settings))])
     cell = stock.pool.cell[stock.candidate]
-    able = ~people.core & tier[people.network] & (cell >= 8) & (people.leader == np.arange(len(people.n)))
+    able = ~people.core & tier[people.network] & (cell >= 8) & (stock.leader == np.arange(len(people.n)))
     fleet = np.zeros(len(people.n), np.int64)
     wanted = round(p["share"] * len(people.n) / p["fleets"])
     cells = np.argsort(-np.bincount(cell[able], minlength=1))[: p["fleets"]]
@@ -565,13 +566,14 @@ def _decoys(
         if len(hosts):
             oldest = hosts[np.argmin(stock.pool.since[stock.candidate[hosts]])]
             stock.candidate[hosts] = stock.candidate[oldest]
-            people.leader[hosts] = oldest
+            stock.leader[hosts] = oldest
     weak = (fleet == 0) & (rng.random(len(people.n)) < p["weak"])
     return fleet, weak
 
 
 def _versions(
-    settings: Settings, days: Calendar, people: People, releases: tuple[tuple[str, int], ...], rng: np.random.Generator
+    settings: Settings, days: Calendar, people: People, releases: tuple[tuple[str, int], ...], leader: Ints,
+    rng: np.random.Generator,
 ) -> tuple[Ints, Ints, Ints]:
     """The release of each host, the scan day it is upgraded (never: beyond all days), and the release after that."""
     p, hosts = settings.parameters["behaviour"], len(people.n)
@@ -579,10 +581,10 @@ def _versions(
     lag = p["lag"]
     age = np.where(rng.random(hosts) < lag["fresh"], lag["fresh_days"], lag["stale_days"]) * rng.exponential(size=hosts)
     start = days.since_epoch[people.first]
-    version = np.maximum(np.searchsorted(out, start - age, side="right") - 1, 0)[people.leader]
+    version = np.maximum(np.searchsorted(out, start - age, side="right") - 1, 0)[leader]
     span = people.last - people.first
     chance = np.where(people.core, p["upgraded_core"], np.where(span > 7, p["upgraded_others"] * 3, 0))
-    alone = people.leader == np.arange(hosts)
+    alone = leader == np.arange(hosts)
     upgraded = alone & (rng.random(hosts) < chance)
     day = people.first + 1 + np.floor(rng.random(hosts) * np.maximum(span - 1, 1) * 0.7).astype(np.int64)
     at = days.since_epoch[np.minimum(day, settings.days - 1)] - rng.exponential(8.0, hosts)
@@ -642,7 +644,7 @@ def _figures(
     """The figures of hosts, by the definitions of `data/reports/study/`, computed from who they are."""
     features, c = stock.pool.features, stock.candidate
     before, after = _states(releases, stock)
-    figures = {key: float(features[key][c].mean()) for key in features if key not in _CAPABLE and key[0] != "n"}
+    figures = {key: float(features[key][c].mean()) for key in features if key not in _CAPABLE and key not in ("n4", "n16")}
     labels = features["labels"][c].sum()
     figures |= {key: float(features[key][c].sum() / labels) for key in ("n4", "n16")}
     figures |= {key: float((features[key][c] * (after > 0)).mean()) for key in ("tools", "vision")}
