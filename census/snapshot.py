@@ -47,7 +47,18 @@ from census.manifest import (
 from census.model import Certificate, Conversation, Finding, Identity, Lineage, Model, Outcome, Reply
 from census.schema import SCHEMA_VERSION, Table, tables
 
-__all__ = ["Draft", "Run", "damaged", "new_run_id", "publish_tables", "published", "rows", "unfinished", "verify", "verify_all"]
+__all__ = [
+    "Draft",
+    "Run",
+    "damaged",
+    "new_run_id",
+    "publish_tables",
+    "published",
+    "rows",
+    "unfinished",
+    "verify",
+    "verify_all",
+]
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
@@ -686,7 +697,7 @@ def publish_tables(out: Path, run_row: Mapping[str, Any], found: Mapping[str, pa
     `found` has Arrow tables of the schemas, by name; a table it lacks is empty. The files, the manifest and the rename
     are those of a scan. Raises SnapshotError when there is such a run already or the disk refuses.
     """
-    final = out / RUNS / run_row["run_id"]
+    final = out / RUNS / str(run_row["run_id"])
     new = final.with_name(f"{_TEMPORARY}{final.name}")
     if final.exists():
         raise SnapshotError(f"{out}: there is a run {final.name} already")

@@ -42,7 +42,15 @@ MEMORY = "2500MB"
 
 _HEAD = re.compile(r"-- ([A-Z]\d+): (.+)")
 _KEYS = ("definition", "weighting", "note")
-_SHARED = ("studied", "host_life", "host_inventory", "host_architecture", "host_label", "host_capability", "host_families_count")
+_SHARED = (
+    "studied",
+    "host_life",
+    "host_inventory",
+    "host_architecture",
+    "host_label",
+    "host_capability",
+    "host_families_count",
+)
 """Words that nearly every statistic reads: computed once."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 
@@ -168,7 +176,11 @@ def _names(runs: Sequence[Run]) -> tuple[str, ...]:
 
 
 def answer(
-    connection: duckdb.DuckDBPyConnection, *, suspects: str = "include", only: Sequence[str] = (), names: Sequence[str] = ()
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    suspects: str = "include",
+    only: Sequence[str] = (),
+    names: Sequence[str] = (),
 ) -> Study:
     """Every statistic over what `connection` shows: the summaries, or the tables that they are sums of."""
     if suspects not in report.SUSPECTS:
@@ -177,7 +189,9 @@ def answer(
         raise QueryError(f"there is no statistic '{unknown[0]}'; there are: {', '.join(statistics())}")
     simulated = connection.execute("SELECT DISTINCT is_simulated FROM runs").fetchall()
     if len(simulated) > 1:
-        raise QueryError("some of the runs are simulated and others are real: never in one answer; name runs with --run")
+        raise QueryError(
+            "some of the runs are simulated and others are real: never in one answer; name runs with --run"
+        )
     asked = [one for one in statistics().values() if not only or one.id in only]
     main = _asked(connection, asked, suspects)
     clean = _asked(connection, asked, "exclude") if suspects == "include" else {}
@@ -188,9 +202,7 @@ def answer(
 _Figures = dict[str, tuple[Any, ...]]
 
 
-def _asked(
-    connection: duckdb.DuckDBPyConnection, asked: Sequence[Statistic], suspects: str
-) -> dict[str, _Figures]:
+def _asked(connection: duckdb.DuckDBPyConnection, asked: Sequence[Statistic], suspects: str) -> dict[str, _Figures]:
     """The figures of each statistic by suffix: (value, denominator, note)."""
     known = {name: word.sql for name, word in summaries.words().items()}
     there = {row[0] for row in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
@@ -279,7 +291,13 @@ def render(study: Study, format: str) -> str | bytes:
 
 
 def _about(study: Study) -> dict[str, Any]:
-    return {"report": NAME, "question": QUESTION, "synthetic": study.synthetic, "suspects": study.suspects, "runs": list(study.runs)}
+    return {
+        "report": NAME,
+        "question": QUESTION,
+        "synthetic": study.synthetic,
+        "suspects": study.suspects,
+        "runs": list(study.runs),
+    }
 
 
 def _note(study: Study) -> str:

@@ -52,7 +52,9 @@ class Word:
 @cache
 def words() -> Mapping[str, Word]:
     """The words of `data/reports/words/` by name. Raises DataError for a merge that cannot be read."""
-    return MappingProxyType({path.stem: _word(path) for path in sorted(resources.data("reports", "words").glob("*.sql"))})
+    return MappingProxyType(
+        {path.stem: _word(path) for path in sorted(resources.data("reports", "words").glob("*.sql"))}
+    )
 
 
 def names() -> tuple[str, ...]:

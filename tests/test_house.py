@@ -20,6 +20,8 @@ ALSO = {
     "manifest": {"schema", "duck"},
     "query": {"schema", "manifest", "duck"},
     "report": {"query", "schema", "duck"},
+    "summaries": {"manifest", "schema", "duck"},
+    "study": {"report", "query", "summaries", "manifest", "schema", "duck"},
 }
 """What a file may import beside the nouns: storage, queries and reports stand on each other."""
 

@@ -121,12 +121,23 @@ def _aversions(kinds: Kinds, n: int, rng: np.random.Generator) -> Floats:
     factors = np.ones((n, len(kinds.family)))
     sizes = [kinds.size_class == c for c in range(len(_SIZE_EDGES) + 1)]
     newer = kinds.since > np.median(kinds.since)
-    properties = (kinds.q4km, kinds.q40, kinds.four, kinds.sixteen, kinds.tools, kinds.vision, kinds.thinking, newer, *sizes)
+    properties = (
+        kinds.q4km,
+        kinds.q40,
+        kinds.four,
+        kinds.sixteen,
+        kinds.tools,
+        kinds.vision,
+        kinds.thinking,
+        newer,
+        *sizes,
+    )
     for flags in properties:
         shuns = rng.random(n) < 0.5
         factors *= np.where(shuns[:, None] & flags[None, :], _AVERSION, 1.0)
     shuns = rng.random(n) < 0.9
-    return factors * np.where(shuns[:, None] & ~kinds.local[None, :], _AVERSION, 1.0)
+    result: Floats = factors * np.where(shuns[:, None] & ~kinds.local[None, :], _AVERSION, 1.0)
+    return result
 
 
 def _large(n: int, rng: np.random.Generator) -> Ints:
@@ -146,12 +157,18 @@ def _described(kinds: Kinds, models: npt.NDArray[np.int16], size: Ints, families
     def count(flags: Flags) -> Floats:
         return (flags[at] & there).sum(axis=1).astype(float)
 
-    known = [family for family in sorted({f for f in kinds.family if f})]
+    known = sorted({f for f in kinds.family if f})
     member = {family: has(np.array([f == family for f in kinds.family])) for family in known}
     distinct = np.sum(list(member.values()), axis=0)
     multi, pair = (distinct >= 2).astype(float), member["llama"] * member["qwen2"]
     features = {f"family:{family}": member[family] for family in families}
-    features |= {"multi": multi, "pair": pair, "q4km": has(kinds.q4km), "q40": has(kinds.q40), "cloud": has(~kinds.local)}
+    features |= {
+        "multi": multi,
+        "pair": pair,
+        "q4km": has(kinds.q4km),
+        "q40": has(kinds.q40),
+        "cloud": has(~kinds.local),
+    }
     features |= {"tools": has(kinds.tools), "exact": has(kinds.exact), "exact_early": has(kinds.exact_early)}
     features |= {"vision": has(kinds.vision), "thinking": has(kinds.thinking), "size": size.astype(float)}
     features |= {"n4": count(kinds.four), "n16": count(kinds.sixteen), "labels": count(kinds.local)}
@@ -207,11 +224,12 @@ def sample(weights: Floats, cell: Ints, n: int, rng: np.random.Generator) -> Int
     order = np.lexsort((rng.random(len(cell)), cell))
     edges = np.cumsum(weights[order])
     picks = (np.arange(n) + rng.random()) / n * edges[-1]
-    return order[np.minimum(np.searchsorted(edges, picks), len(order) - 1)]
+    result: Ints = order[np.minimum(np.searchsorted(edges, picks), len(order) - 1)]
+    return result
 
 
 def shares_by_odds(shares: Floats, large: Flags, odds: Floats, weight: Floats) -> Floats:
-    """Rows of shares, one a stratum, that average to `shares` by `weight`, with odds of the `large` classes as given."""
+    """Shares by stratum (rows) that average to `shares` by `weight`, with the odds of the `large` classes as given."""
     table = shares[None, :] * np.where(large[None, :], odds[:, None], 1.0)
     for _ in range(100):
         table /= table.sum(axis=1, keepdims=True)

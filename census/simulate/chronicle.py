@@ -43,7 +43,7 @@ _MAX_TIMEOUT = 0.8
 
 _QUESTIONS = ["GET /", "GET /api/ps", "GET /api/tags", "GET /api/version", "POST /api/show"]
 _CLASSES = [None, "default", "operator", "harmful", "uncensored"]
-"""What is known of a model's system prompt: none visible; the model's own; the operator's; harmful; guardrails removed."""
+"""What is known of a system prompt: none visible; the model's own; the operator's; harmful; guardrails removed."""
 
 
 @dataclass(slots=True)
@@ -202,7 +202,8 @@ def _owned(population: Population) -> dict[str, npt.NDArray[Any]]:
     host, kind = leaders[row], picks[row, slot].astype(np.int64)
     added = _added(population, host, kind, rng)
     gone = np.full(len(host), _NEVER)
-    base = {"host": host, "kind": kind, "slot": slot.astype(np.int64), "added": added, "gone": gone}
+    base: dict[str, npt.NDArray[Any]] = {"host": host, "kind": kind, "added": added, "gone": gone}
+    base["slot"] = slot.astype(np.int64)
     base["copy"] = np.zeros(len(host), bool)
     base["revised"] = np.zeros(len(host), bool)
     base = _changed(population, base, rng)
@@ -273,13 +274,17 @@ def _modified(population: Population, base: dict[str, npt.NDArray[Any]], rng: np
     age = np.where(base["added"] > first, rng.random(len(listed)), rng.exponential(45, len(listed)) + 0.05)
     when = np.maximum(listed - age, np.minimum(since + 0.5, listed - 0.01))
     nano = (when * _DAY_US).astype(np.int64) * 1000
-    return nano - nano % 1_000_000_000 + rng.integers(0, 100_000_000, len(listed)) * 10 + rng.integers(1, 10, len(listed))
+    fraction = rng.integers(0, 100_000_000, len(listed)) * 10 + rng.integers(1, 10, len(listed))
+    exact: Ints = nano - nano % 1_000_000_000 + fraction
+    return exact
 
 
-def _digests(population: Population, base: dict[str, npt.NDArray[Any]], rng: np.random.Generator) -> npt.NDArray[np.str_]:
+def _digests(
+    population: Population, base: dict[str, npt.NDArray[Any]], rng: np.random.Generator
+) -> npt.NDArray[np.str_]:
     """64 hex digits: the library's where it has one, else of this installation's own."""
-    known = np.array([_library_digest(model.digest) for model in population.stock.catalogue])
-    digests = known[base["kind"]]
+    known: npt.NDArray[np.str_] = np.array([_library_digest(model.digest) for model in population.stock.catalogue])
+    digests: npt.NDArray[np.str_] = known[base["kind"]]
     own = (digests == "") | base["revised"]
     words = rng.integers(0, 1 << 62, int(own.sum()))
     digests[own] = [hashlib.sha256(word.tobytes()).hexdigest() for word in words]
@@ -418,7 +423,7 @@ class _Writer:
         return f"{date:%Y%m%d}T{hour:02}0000Z-{chance}"
 
     def _start(self, day: int) -> int:
-        hour = self.population.settings.parameters["window"]["scan_hour"]
+        hour: int = self.population.settings.parameters["window"]["scan_hour"]
         return int(self.population.calendar.since_epoch[day]) * _DAY_US + hour * 3_600_000_000
 
     def _release(self, day: int, hosts: Ints) -> Ints:
@@ -566,7 +571,12 @@ class _Writer:
         counted = probes.group_by("outcome").aggregate([([], "count_all")]).to_pylist()
         began = datetime(1970, 1, 1) + timedelta(microseconds=start)
         settings = self.population.settings
-        told = {"days": settings.days, "hosts": settings.hosts, "population": settings.parameters, "seed": settings.seed}
+        told = {
+            "days": settings.days,
+            "hosts": settings.hosts,
+            "population": settings.parameters,
+            "seed": settings.seed,
+        }
         return {
             "run_id": name, "started_at": began, "finished_at": began + timedelta(hours=6),
             "census_version": __version__, "data_version": resources.data_version(), "schema_version": SCHEMA_VERSION,

@@ -29,8 +29,8 @@ FULL_HOSTS = 175_108
 FULL_DAYS = 293
 """Scan days of the published study."""
 
-POOL = 24_000
-"""Candidate portfolios: many times what the rarest published class needs."""
+POOL = (6_000, 24_000)
+"""Candidate portfolios, least and most: twice the hosts, and many times what the rarest published class needs."""
 
 ROUNDS = 8
 """Rounds of calibration: assign, measure, correct. The figures settle after four or five."""
@@ -61,7 +61,7 @@ class Settings:
 
 
 def read_settings(hosts: int, days: int, seed: int, path: Path | None = None) -> Settings:
-    """Settings with the parameters of `path` (default `data/simulate/population.toml`). Raises DataError, UsageError."""
+    """Settings with the parameters of `path`, default `data/simulate/population.toml`. Raises DataError, UsageError."""
     file = path or resources.data("simulate", "population.toml")
     try:
         raw = tomllib.loads(file.read_text(encoding="utf-8"))
@@ -84,7 +84,8 @@ def calendar(settings: Settings) -> Calendar:
     """The dates of the scan days: every day from the first on but the outages."""
     window = settings.parameters["window"]
     missing = set(window["outages"])
-    day, dates = window["first_day"], []
+    day: date = window["first_day"]
+    dates: list[date] = []
     while len(dates) < settings.days:
         if day not in missing:
             dates.append(day)
@@ -255,7 +256,7 @@ def _days_of(days: int, n: Ints, first: Ints, last: Ints, rng: np.random.Generat
 def quotas(shares: Floats, n: int) -> Ints:
     """Whole numbers that sum to `n`, nearest to the shares (largest remainders)."""
     exact = shares / shares.sum() * n
-    whole = np.floor(exact).astype(np.int64)
+    whole: Ints = np.floor(exact).astype(np.int64)
     whole[np.argsort(whole - exact, kind="stable")[: n - whole.sum()]] += 1
     return whole
 
@@ -336,7 +337,8 @@ def _addresses(system: Ints, rng: np.random.Generator) -> Ints:
     starts = np.searchsorted(system[order], np.arange(system.max() + 1))
     rank[order] = np.arange(len(system)) - starts[system[order]]
     step = rng.integers(0, 1 << 15, system.max() + 1) * 2 + 1
-    return _FIRST_ADDRESS + (system << _BLOCK) + ((rank + 1) * step[system]) % (1 << _BLOCK)
+    address: Ints = _FIRST_ADDRESS + (system << _BLOCK) + ((rank + 1) * step[system]) % (1 << _BLOCK)
+    return address
 
 
 def _regions(
@@ -394,7 +396,12 @@ def _calibrated(
     models, lineages = _catalogue()
     kinds = calibrate.kinds_of(models, [one.params_b for one in lineages], [one.quant_bits for one in lineages])
     wanted = _wanted(settings)
-    pool = calibrate.draw_pool(kinds, POOL, list(settings.parameters["portfolio"]["families"]), _rng(settings, 2))
+    pool = calibrate.draw_pool(
+        kinds,
+        int(np.clip(2 * settings.hosts, *POOL)),
+        list(settings.parameters["portfolio"]["families"]),
+        _rng(settings, 2),
+    )
     aims = dict(wanted)
     best: tuple[float, Stock, dict[str, float]] | None = None
     for _ in range(ROUNDS):
@@ -418,7 +425,14 @@ def _rng(settings: Settings, part: int) -> np.random.Generator:
 
 
 _CAPABLE = {"tools": "tools", "exact": "exactly_tools", "vision": "vision", "thinking": "thinking"}
-_LISTED = {"q4km": "q4_k_m", "q40": "q4_0", "band:1": "band_1_3", "band:2": "band_4_7", "band:3": "band_8_14", "cloud": "cloud"}
+_LISTED = {
+    "q4km": "q4_k_m",
+    "q40": "q4_0",
+    "band:1": "band_1_3",
+    "band:2": "band_4_7",
+    "band:3": "band_8_14",
+    "cloud": "cloud",
+}
 
 
 def _wanted(settings: Settings) -> dict[str, float]:
@@ -489,9 +503,7 @@ def _means_by_stratum(settings: Settings, weight: Floats) -> Floats:
     return np.array([plain[0], plain[0] * _HOME_MEAN, plain[1], plain[1] * _HOME_MEAN])
 
 
-def _drawn(
-    pool: Pool, aims: dict[str, float], sizes: Floats, mean: float, n: int, rng: np.random.Generator
-) -> Ints:
+def _drawn(pool: Pool, aims: dict[str, float], sizes: Floats, mean: float, n: int, rng: np.random.Generator) -> Ints:
     """Candidates of one stratum, whose figures are the aims and whose sizes have the given shares."""
     size_class = pool.cell // 4
     columns, targets = [], []
@@ -549,9 +561,7 @@ def _chains(settings: Settings, people: People, stock: Stock, rng: np.random.Gen
     return leader
 
 
-def _decoys(
-    settings: Settings, people: People, stock: Stock, rng: np.random.Generator
-) -> tuple[Ints, Flags]:
+def _decoys(settings: Settings, people: People, stock: Stock, rng: np.random.Generator) -> tuple[Ints, Flags]:
     """The fleet of each host, 0 for none, whose members all show the portfolio of the first; and weak doubts."""
     p = settings.parameters["decoys"]
     tier = np.array([tier_of(settings, i) == "Hyperscaler" for i in range(_n_networks(settings))])
@@ -572,7 +582,11 @@ def _decoys(
 
 
 def _versions(
-    settings: Settings, days: Calendar, people: People, releases: tuple[tuple[str, int], ...], leader: Ints,
+    settings: Settings,
+    days: Calendar,
+    people: People,
+    releases: tuple[tuple[str, int], ...],
+    leader: Ints,
     rng: np.random.Generator,
 ) -> tuple[Ints, Ints, Ints]:
     """The release of each host, the scan day it is upgraded (never: beyond all days), and the release after that."""
@@ -644,7 +658,9 @@ def _figures(
     """The figures of hosts, by the definitions of `data/reports/study/`, computed from who they are."""
     features, c = stock.pool.features, stock.candidate
     before, after = _states(releases, stock)
-    figures = {key: float(features[key][c].mean()) for key in features if key not in _CAPABLE and key not in ("n4", "n16")}
+    figures = {
+        key: float(features[key][c].mean()) for key in features if key not in _CAPABLE and key not in ("n4", "n16")
+    }
     labels = features["labels"][c].sum()
     figures |= {key: float(features[key][c].sum() / labels) for key in ("n4", "n16")}
     figures |= {key: float((features[key][c] * (after > 0)).mean()) for key in ("tools", "vision")}
