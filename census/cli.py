@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 import click
 
-from census import __version__, check, geo, locate, query, report, scan, snapshot, study, summaries, targets
+from census import __version__, check, geo, inference, locate, query, report, scan, snapshot, study, summaries, targets
 from census.errors import CensusError, UsageError
 from census.identify import Rules
 from census.progress import Display
@@ -324,13 +324,24 @@ async def _simulated(world: World, draft: snapshot.Draft, display: Display) -> s
 def _report(name: str | None, arguments: tuple[str, ...], output: Path, format_: str, **options: Any) -> None:
     """Answer one question from the finished runs. Without NAME: list the questions."""
     if name is None:
-        click.echo(report.listing() + f"\n{study.NAME}  {study.QUESTION}")
+        click.echo(report.listing() + _more_reports())
         return
     if name == study.NAME:
         _write(study.render(_studied(arguments, output, **options), format_))
         return
+    if name in inference.ESTIMATES:
+        wanted = {key: value for key, value in options.items() if key not in ("by", "limit")}
+        estimate, rows = inference.answer(output, name, **wanted)
+        _write(inference.render(estimate, rows.slice(0, options["limit"]), format_))
+        return
     answer = report.answer(output, name, arguments, **options)
     _write(report.render(answer, format_))
+
+
+def _more_reports() -> str:
+    """The questions that are not files of SQL alone, one a line."""
+    known = {study.NAME: study.QUESTION} | {name: one.question for name, one in inference.ESTIMATES.items()}
+    return "".join(f"{name:<13}  {question}\n" for name, question in known.items())
 
 
 def _studied(only: tuple[str, ...], output: Path, *, by: str, limit: int | None, **options: Any) -> study.Study:

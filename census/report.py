@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.cells import cell_len
 
-from census import duck, hostile, query, resources, schema
+from census import duck, hostile, query, resources, schema, summaries
 from census.errors import DataError, QueryError
 
 FORMATS = ("table", "csv", "json", "markdown", "parquet")
@@ -58,7 +58,6 @@ _OPTIONAL = ("parameter", "evidence")
 _HEADER = re.compile(r"-- (\w+): (.+)")
 _PARAMETER = re.compile(r"(\w+) = ([^;]+); (.+)")
 _FACT = re.compile(r"\{(\w+)\}")
-_RELATION = re.compile(r"\b(?:FROM|JOIN)\s+([a-z_]+)")
 _MOMENT = re.compile(r"(\d{4}(-?\d\d(-?\d\d([T ]?\d\d(:?\d\d(:?\d\d)?)?)?)?)?Z?)?")
 _SHARE = re.compile(r"(?:^|_)share(?:_|$)")
 
@@ -191,34 +190,19 @@ def _parameter(place: str, text: str) -> Parameter:
     return Parameter(found[1], choices, kind, found[3])
 
 
-def _words(folder: Path | None) -> dict[str, str]:
-    """The relations that reports share: name -> SELECT, from the files of `words/`."""
-    files = sorted((resources.data("reports", "words")).glob("*.sql"))
+def _words(folder: Path | None, summed: bool = False) -> dict[str, str]:
+    """The relations that reports share: name -> SELECT, from the files of `words/`; from the summaries if `summed`."""
+    words = resources.data("reports", "words")
+    files = [*sorted(words.glob("*.sql")), *(sorted((words / "summed").glob("*.sql")) if summed else [])]
     own = sorted(folder.joinpath("words").glob("*.sql")) if folder else []
-    return {path.stem: _contract(path)[1] for path in [*files, *own]}
+    known = {path.stem: _contract(path)[1] for path in [*files, *own]}
+    return summaries.known_but(known, summaries.names()) if summed else known
 
 
 def _contract(path: Path) -> tuple[str, str]:
     lines = path.read_text(encoding="utf-8").splitlines()
     about = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
     return " ".join(about), "\n".join(line for line in lines if not line.startswith("--")).strip()
-
-
-def _composed(sql: str, words: Mapping[str, str]) -> str:
-    """The statement with the shared relations it reads, each defined before it is read."""
-    needed: dict[str, str] = {}
-
-    def need(text: str) -> None:
-        for name in _RELATION.findall(text):
-            if name in words and name not in needed:
-                need(words[name])
-                needed[name] = words[name]
-
-    need(sql)
-    shared = ",\n".join(f"{name} AS (\n{text}\n)" for name, text in needed.items())
-    if not shared:
-        return sql
-    return f"WITH {shared},\n{sql[5:]}" if sql.startswith("WITH ") else f"WITH {shared}\n{sql}"
 
 
 # --- the runs ------------------------------------------------------------------------------------------------------
@@ -373,8 +357,11 @@ def answer(
     named = _runs_named(_find(name, None), parameters)
     with closing(query.connect(output)) as connection:
         chosen = select_runs(connection, since, until, runs or _whole(connection, named))
-    with closing(query.connect(output, runs=chosen)) as connection:
-        return ask(connection, name, parameters=parameters, suspects=suspects, by=by, limit=limit)
+    kept = summaries.find(output, query.select_runs(output, runs=chosen)) if len(chosen) > 1 else None
+    with closing(query.connect(output, runs=chosen, locked=kept is None)) as connection:
+        if kept:
+            summaries.attach(connection, kept)
+        return ask(connection, name, parameters=parameters, suspects=suspects, by=by, limit=limit, summed=bool(kept))
 
 
 def _runs_named(report: Report, parameters: Mapping[str, str]) -> list[str]:
@@ -407,9 +394,11 @@ def ask(
     by: str = "family_raw",
     limit: int | None = None,
     folder: Path | None = None,
+    summed: bool = False,
 ) -> Answer:
     """Answer one report over the runs that `connection` shows as runs, probes, hosts and models.
 
+    `summed` says that it also shows the summaries of these runs: the answer is the same, and is there sooner.
     `by` is ignored by reports that know no families. Raises QueryError for a report, parameter or value that does not
     exist, for a connection without runs, and for one that mixes simulated with real runs.
     """
@@ -419,7 +408,7 @@ def ask(
     bound = {key: _bound(report, key, value, known) for key, value in values.items()}
     bound["suspects"] = _one_of("--suspects", suspects, SUSPECTS)
     covered = _covered(known, [value for value in bound.values() if isinstance(value, list)])
-    asker = _Asker(connection, _words(folder), bound, report.name)
+    asker = _Asker(connection, _words(folder, summed), bound, report.name)
     facts = asker.run(report.facts).to_pylist()[0]
     rows = asker.run(report.sql)
     return Answer(
@@ -448,7 +437,7 @@ class _Asker:
 
     def run(self, sql: str, prefix: str = "") -> pa.Table:
         try:
-            statement = prefix + _composed(sql, self.words)
+            statement = prefix + summaries.composed(sql, self.words)
             names = self.connection.extract_statements(statement)[0].named_parameters
             self.used |= names
             if unknown := sorted(names - set(self.values)):

@@ -218,6 +218,15 @@ def _asked(connection: duckdb.DuckDBPyConnection, asked: Sequence[Statistic], su
     return found
 
 
+def prepare(connection: duckdb.DuckDBPyConnection, suspects: str) -> None:
+    """Make the words of the study that estimates read, as tables of a connection that shows the summaries."""
+    known = summaries.known_but({name: word.sql for name, word in summaries.words().items()}, summaries.names())
+    values = {"suspects": suspects, "server": SERVER}
+    for name in _SHARED:
+        _run(connection, f"CREATE TEMP TABLE {name} AS ", known.pop(name), known, values, name)
+    connection.execute(f"CREATE TEMP TABLE scan_days AS {known['scan_day']}")
+
+
 def _run(
     connection: duckdb.DuckDBPyConnection, prefix: str, sql: str, known: Mapping[str, str], values: Mapping[str, str],
     place: str,

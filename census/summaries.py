@@ -109,12 +109,22 @@ class Kept:
         return all(self.path(n).is_file() and sha256(self.path(n)) == digest for n, digest in self.files.items())
 
 
+def find(out: Path, runs: Sequence[Run]) -> Kept | None:
+    """The summaries of exactly these runs, when they are there and whole. Nothing is read of the runs."""
+    wanted = _wanted(runs)
+    return next((one for one in _kept(out, set(wanted)) if one.runs == wanted and one.is_whole()), None)
+
+
+def _wanted(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
+    return tuple((run.run_id, sha256(run.folder / MANIFEST)) for run in sorted(runs, key=lambda run: run.run_id))
+
+
 def refresh(out: Path, runs: Sequence[Run], say: Callable[[str], None] = lambda _: None) -> Kept:
     """The summaries of exactly these runs: those on disk, or the largest part of them there with the others added.
 
     Only runs that are not yet summed are read, and their files are checked first. Raises SnapshotError.
     """
-    wanted = tuple((run.run_id, sha256(run.folder / MANIFEST)) for run in sorted(runs, key=lambda run: run.run_id))
+    wanted = _wanted(runs)
     kept = sorted(_kept(out, set(wanted)), key=lambda one: len(one.runs))
     while kept and not kept[-1].is_whole():
         shutil.rmtree(kept.pop().folder, ignore_errors=True)

@@ -27,6 +27,7 @@ STATES = 3
 
 _STEPS = 20
 _PENALTY = 1e-4
+_NEVER = 1 << 30
 _CLOSE = 1e-5
 _SMALLEST_STEP = 1e-4
 _BANDS = ((1.0, 4.0), (4.0, 8.0), (8.0, 15.0))
@@ -96,6 +97,7 @@ class Pool:
     size: Ints
     features: Mapping[str, Floats]
     since: Ints
+    oldest: Ints
     cell: Ints
 
 
@@ -118,7 +120,7 @@ _AVERSION = 1e-3
 
 def _aversions(kinds: Kinds, n: int, rng: np.random.Generator) -> Floats:
     """Factors by which candidates shun kinds: half of them shun any one property, so that every mix is in the pool."""
-    factors = np.ones((n, len(kinds.family)))
+    factors: Floats = np.ones((n, len(kinds.family)))
     sizes = [kinds.size_class == c for c in range(len(_SIZE_EDGES) + 1)]
     newer = kinds.since > np.median(kinds.since)
     properties = (
@@ -136,8 +138,8 @@ def _aversions(kinds: Kinds, n: int, rng: np.random.Generator) -> Floats:
         shuns = rng.random(n) < 0.5
         factors *= np.where(shuns[:, None] & flags[None, :], _AVERSION, 1.0)
     shuns = rng.random(n) < 0.9
-    result: Floats = factors * np.where(shuns[:, None] & ~kinds.local[None, :], _AVERSION, 1.0)
-    return result
+    factors *= np.where(shuns[:, None] & ~kinds.local[None, :], _AVERSION, 1.0)
+    return factors
 
 
 def _large(n: int, rng: np.random.Generator) -> Ints:
@@ -155,7 +157,8 @@ def _described(kinds: Kinds, models: npt.NDArray[np.int16], size: Ints, families
         return (flags[at] & there).any(axis=1).astype(float)
 
     def count(flags: Flags) -> Floats:
-        return (flags[at] & there).sum(axis=1).astype(float)
+        found: Floats = (flags[at] & there).sum(axis=1).astype(float)
+        return found
 
     known = sorted({f for f in kinds.family if f})
     member = {family: has(np.array([f == family for f in kinds.family])) for family in known}
@@ -177,7 +180,8 @@ def _described(kinds: Kinds, models: npt.NDArray[np.int16], size: Ints, families
     features |= {f"band:{band}": (main == band).astype(float) for band in (1, 2, 3)}
     cell = (np.searchsorted(_SIZE_CLASSES, size, side="right") - 1) * 4 + multi.astype(int) * 2 + pair.astype(int)
     since = np.where(there, kinds.since[at], 0).max(axis=1)
-    return Pool(models, size, features, since, cell)
+    oldest = np.where(there & kinds.local[at], kinds.since[at], _NEVER).min(axis=1)
+    return Pool(models, size, features, since, oldest, cell)
 
 
 def _main_class(kinds: Kinds, at: npt.NDArray[np.int16], there: Flags) -> Ints:

@@ -223,7 +223,7 @@ def _added(population: Population, host: Ints, kind: Ints, rng: np.random.Genera
     late = core & (soonest > first)
     grown = int(np.searchsorted(days, (p["grown_by"] - _EPOCH).days))
     chance = _growth(population, host, late)
-    grows = core & ~late & (rng.random(len(host)) < chance)
+    grows = core & ~late & ~population.stock.served[host] & (rng.random(len(host)) < chance)
     latest = np.clip(np.minimum(grown, last), first + 1, None)
     day = np.where(late, np.maximum(soonest, first + 1), first + 1 + rng.integers(0, 15, len(host)))
     day = day + np.floor(rng.random(len(host)) * np.maximum(latest - day, 1)).astype(np.int64)

@@ -454,7 +454,7 @@ def _assigned(
     stock.candidate = stock.candidate[stock.leader]
     stock.decoy, stock.weak = _decoys(settings, people, stock, rng)
     stock.version, stock.upgrade, stock.version_after = _versions(settings, days, people, releases, stock.leader, rng)
-    stock.served = _served(settings, people, releases, stock, rng)
+    stock.served = _served(settings, days, people, releases, stock, rng)
     return stock
 
 
@@ -574,11 +574,16 @@ def _decoys(settings: Settings, people: People, stock: Stock, rng: np.random.Gen
         hosts = rng.permutation(np.flatnonzero(able & (cell == of)))[:wanted]
         fleet[hosts] = number
         if len(hosts):
-            oldest = hosts[np.argmin(stock.pool.since[stock.candidate[hosts]])]
-            stock.candidate[hosts] = stock.candidate[oldest]
-            stock.leader[hosts] = oldest
+            stock.candidate[hosts] = _bait(stock.pool, int(of))
+            stock.leader[hosts] = hosts[np.argmin(people.first[hosts])]
     weak = (fleet == 0) & (rng.random(len(people.n)) < p["weak"])
     return fleet, weak
+
+
+def _bait(pool: Pool, cell: int) -> int:
+    """The portfolio that a fleet of a cell shows: one of old models, the same in every round of the calibration."""
+    members = np.flatnonzero(pool.cell == cell)
+    return int(members[np.argmin(pool.since[members])])
 
 
 def _versions(
@@ -613,8 +618,9 @@ def _states(releases: tuple[tuple[str, int], ...], stock: Stock) -> tuple[Ints, 
 
 
 def _served(
-    settings: Settings, people: People, releases: tuple[tuple[str, int], ...], stock: Stock, rng: np.random.Generator
-) -> Flags:
+    settings: Settings, days: Calendar, people: People, releases: tuple[tuple[str, int], ...], stock: Stock,
+    rng: np.random.Generator,
+) -> Flags:  # fmt: skip
     """Who serves: persistent, with tools, highly available; of these as many, and as available, as published."""
     p = settings.parameters["behaviour"]
     uptime = people.n / settings.days
@@ -622,6 +628,7 @@ def _served(
     features = stock.pool.features
     able = people.core & (last > 0) & (features["tools"][stock.candidate] > 0) & (uptime >= p["served_cut"])
     able &= features["local"][stock.candidate] >= 2
+    able &= stock.pool.oldest[stock.candidate] <= days.since_epoch[people.first]
     hosts = np.flatnonzero(able)
     wanted = min(round(p["served"] * settings.scale), len(hosts))
     weights = calibrate.rake(uptime[hosts][:, None], np.array([p["served_uptime"]]), np.ones(len(hosts)))
