@@ -13,6 +13,7 @@ The flow, one file a stage, in this order:
     query     finished runs -> DuckDB
     report    one question -> a table in the reader's format
 
+`summaries` keeps what many runs come to, `study` sets their figures beside published ones.
 `scan` joins the stages, `cli` names the options, `model` holds the nouns, `simulate` is an internet to try it on.
 What we know about the world is in `data/`; what we promise about shape is in `schemas/`.
 """

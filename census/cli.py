@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import signal
 import sys
 import tempfile
@@ -19,12 +20,27 @@ from typing import Any, TypeVar
 import click
 from click.core import ParameterSource
 
-from census import __version__, check, derive, explain, geo, locate, query, report, scan, snapshot, targets
+from census import (
+    __version__,
+    check,
+    derive,
+    explain,
+    geo,
+    inference,
+    locate,
+    query,
+    report,
+    scan,
+    snapshot,
+    study,
+    summaries,
+    targets,
+)
 from census.errors import CensusError, UsageError
 from census.hostile import printable
 from census.identify import Rules
 from census.progress import Display
-from census.simulate import Internet, World
+from census.simulate import Internet, World, chronicle, population
 
 DEFAULT_OUTPUT = "census-data"
 """Folder of the runs, below the working directory."""
@@ -273,14 +289,19 @@ async def _watched(job: scan.Scan, display: Display) -> None:
     await job.run()
 
 
-@main.command("simulate")
+@main.group("simulate", invoke_without_command=True)
 @_scan_options
 @click.option(
     "--scenario", type=click.Path(exists=True, path_type=Path), help="Who lives there; default: some 500 hosts."
 )
 @click.option("--resume", metavar="RUN", help="Go on with an unfinished run of the same scenario ('last': the newest).")
-def _simulate(output: Path, scenario: Path | None, resume: str | None, quiet: bool, **options: Any) -> None:
+@click.pass_context
+def _simulate(
+    ctx: click.Context, /, output: Path, scenario: Path | None, resume: str | None, quiet: bool, **options: Any
+) -> None:
     """Run a census of a simulated internet: real sockets on loopback, synthetic addresses."""
+    if ctx.invoked_subcommand is not None:
+        return
     world = World.load(scenario)
     with tempfile.TemporaryDirectory(prefix="census-") as folder:
         if resume:
@@ -292,6 +313,32 @@ def _simulate(output: Path, scenario: Path | None, resume: str | None, quiet: bo
             draft = scan.draft_of(settings, scan.load_targets(settings), output)
         with draft, Display(quiet) as display:
             _publish(asyncio.run(_simulated(world, draft, display)), display)
+
+
+@_simulate.command("population")
+@_OUTPUT
+@click.option("--hosts", type=click.IntRange(1), default=population.FULL_HOSTS, show_default=True, help="Addresses.")
+@click.option(
+    "--days", type=click.IntRange(2), default=population.FULL_DAYS, show_default=True, help="Days of scanning."
+)
+@click.option("-e", "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of everything drawn.")
+@click.option(
+    "--parameters", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="What its figures shall be; default: data/simulate/population.toml.",
+)  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="No progress; errors only.")
+def _population(output: Path, hosts: int, days: int, seed: int, parameters: Path | None, quiet: bool) -> None:
+    """Write months of runs of a synthetic population, calibrated to the published study, and its truth beside them.
+
+    No socket is opened. It validates the instrument, not the world.
+    """
+    settings = population.read_settings(hosts, days, seed, parameters)
+    names = chronicle.write(population.populate(settings), output, _teller(quiet))
+    click.echo(f"{len(names)} synthetic runs, {names[0]} to {names[-1]}", err=True)
+
+
+def _teller(quiet: bool) -> Callable[[str], None]:
+    return lambda line: None if quiet else click.echo(line, err=True)
 
 
 def _simulated_settings(world: World, folder: Path, options: dict[str, Any]) -> scan.Settings:
@@ -334,10 +381,38 @@ async def _simulated(world: World, draft: snapshot.Draft, display: Display) -> s
 def _report(name: str | None, arguments: tuple[str, ...], output: Path, format: str, **options: Any) -> None:
     """Answer one question from the finished runs. Without NAME: list the questions."""
     if name is None:
-        click.echo(report.listing())
+        click.echo(report.listing() + _more_reports())
+        return
+    if name == study.NAME:
+        _write(study.render(_studied(arguments, output, **options), format))
+        return
+    if name in inference.ESTIMATES:
+        wanted = {key: value for key, value in options.items() if key not in ("by", "limit")}
+        estimate, rows = inference.answer(output, name, **wanted)
+        _write(inference.render(estimate, rows.slice(0, options["limit"]), format))
         return
     answer = report.answer(output, name, arguments, say=_note, **options)
     _write(report.render(answer, format))
+
+
+def _more_reports() -> str:
+    """The questions that are not files of SQL alone, one a line."""
+    known = {study.NAME: study.QUESTION} | {name: one.question for name, one in inference.ESTIMATES.items()}
+    return "".join(f"{name:<13}  {question}\n" for name, question in known.items())
+
+
+def _studied(only: tuple[str, ...], output: Path, *, by: str, limit: int | None, **options: Any) -> study.Study:
+    """`--by` does not apply: the study counts architectures."""
+    answer = study.ask(output, only=only, say=_teller(False), **options)
+    return answer if limit is None else dataclasses.replace(answer, rows=answer.rows[:limit])
+
+
+@main.command("summarize")
+@_OUTPUT
+def _summarize(output: Path) -> None:
+    """Sum up the finished runs, so that reports over many of them are quick. Only runs that are new are read."""
+    kept = summaries.refresh(output, snapshot.published(output), _teller(False))
+    click.echo(f"{kept.folder}: {len(kept.runs)} runs", err=True)
 
 
 @main.command("sql")

@@ -28,8 +28,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.cells import cell_len
 
-from census import duck, hostile, query, resources, schema
+from census import duck, hostile, query, resources, schema, summaries
 from census.errors import DataError, QueryError, SnapshotError
+
+FROM_RUNS_ALONE = frozenset({"fleets", "installations"})
+"""Reports that read columns which summaries leave out."""
 
 FORMATS = ("table", "csv", "json", "markdown", "parquet")
 """How an answer can be written. All but parquet are text."""
@@ -59,7 +62,6 @@ _OPTIONAL = ("parameter", "evidence")
 _HEADER = re.compile(r"-- (\w+): (.+)")
 _PARAMETER = re.compile(r"(\w+) = ([^;]+); (.+)")
 _FACT = re.compile(r"\{(\w+)\}")
-_RELATION = re.compile(r"\b(?:FROM|JOIN)\s+([a-z_]+)")
 _MOMENT = re.compile(r"(\d{4}(-?\d\d(-?\d\d([T ]?\d\d(:?\d\d(:?\d\d)?)?)?)?)?Z?)?")
 _SHARE = re.compile(r"(?:^|_)share(?:_|$)")
 
@@ -192,41 +194,26 @@ def _parameter(place: str, text: str) -> Parameter:
     return Parameter(found[1], choices, kind, found[3])
 
 
-def _words(folder: Path | None) -> dict[str, str]:
-    """The relations that reports share: name -> SELECT, from the files of `words/`."""
-    files = sorted((resources.data("reports", "words")).glob("*.sql"))
+def _words(folder: Path | None, summed: bool = False) -> dict[str, str]:
+    """The relations that reports share: name -> SELECT, from the files of `words/`; from the summaries if `summed`."""
+    words = resources.data("reports", "words")
+    files = [*sorted(words.glob("*.sql")), *(sorted((words / "summed").glob("*.sql")) if summed else [])]
     own = sorted(folder.joinpath("words").glob("*.sql")) if folder else []
-    return {path.stem: _contract(path)[1] for path in [*files, *own]}
+    known = {path.stem: _contract(path)[1] for path in [*files, *own]}
+    return summaries.known_but(known, summaries.names()) if summed else known
 
 
-def _words_beside(connection: duckdb.DuckDBPyConnection, folder: Path | None) -> dict[str, str]:
+def _words_beside(connection: duckdb.DuckDBPyConnection, folder: Path | None, summed: bool = False) -> dict[str, str]:
     """The shared relations, but for the one that a connection to runs has itself."""
     known = connection.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = ?", [query.AS_PUBLISHED])
     there = bool(known.fetchall()[0][0])
-    return {name: sql for name, sql in _words(folder).items() if not (there and name == query.AS_PUBLISHED)}
+    return {name: sql for name, sql in _words(folder, summed).items() if not (there and name == query.AS_PUBLISHED)}
 
 
 def _contract(path: Path) -> tuple[str, str]:
     lines = path.read_text(encoding="utf-8").splitlines()
     about = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
     return " ".join(about), "\n".join(line for line in lines if not line.startswith("--")).strip()
-
-
-def _composed(sql: str, words: Mapping[str, str]) -> str:
-    """The statement with the shared relations it reads, each defined before it is read."""
-    needed: dict[str, str] = {}
-
-    def need(text: str) -> None:
-        for name in _RELATION.findall(text):
-            if name in words and name not in needed:
-                need(words[name])
-                needed[name] = words[name]
-
-    need(sql)
-    shared = ",\n".join(f"{name} AS (\n{text}\n)" for name, text in needed.items())
-    if not shared:
-        return sql
-    return f"WITH {shared},\n{sql[5:]}" if sql.startswith("WITH ") else f"WITH {shared}\n{sql}"
 
 
 # --- the runs ------------------------------------------------------------------------------------------------------
@@ -389,8 +376,12 @@ def answer(
     chosen = runs or _chosen(output, since, until, named, damaged)
     for note in damaged:
         say(f"{note}; census verify says more")
-    with closing(query.connect(output, runs=chosen)) as connection:
-        told = ask(connection, name, parameters=parameters, suspects=suspects, by=by, limit=limit)
+    summable = len(chosen) > 1 and name not in FROM_RUNS_ALONE
+    kept = summaries.find(output, query.select_runs(output, runs=chosen)) if summable else None
+    with closing(query.connect(output, runs=chosen, locked=kept is None)) as connection:
+        if kept:
+            summaries.attach(connection, kept)
+        told = ask(connection, name, parameters=parameters, suspects=suspects, by=by, limit=limit, summed=bool(kept))
     return replace(told, footnotes=(*(f"Damaged: {note}" for note in damaged), *told.footnotes))
 
 
@@ -435,9 +426,11 @@ def ask(
     by: str = "family_raw",
     limit: int | None = None,
     folder: Path | None = None,
+    summed: bool = False,
 ) -> Answer:
     """Answer one report over the runs that `connection` shows as runs, probes, hosts and models.
 
+    `summed` says that it also shows the summaries of these runs: the answer is the same, and is there sooner.
     `by` is ignored by reports that know no families. Raises QueryError for a report, parameter or value that does not
     exist, for a connection without runs, and for one that mixes simulated with real runs.
     """
@@ -447,7 +440,7 @@ def ask(
     bound = {key: _bound(report, key, value, known) for key, value in values.items()}
     bound["suspects"] = _one_of("--suspects", suspects, SUSPECTS)
     covered = _covered(known, [value for value in bound.values() if isinstance(value, list)])
-    asker = _Asker(connection, _words_beside(connection, folder), bound, report.name)
+    asker = _Asker(connection, _words_beside(connection, folder, summed), bound, report.name)
     facts = asker.run(report.facts).to_pylist()[0]
     rows = asker.run(report.sql)
     return Answer(
@@ -476,7 +469,7 @@ class _Asker:
 
     def run(self, sql: str, prefix: str = "") -> pa.Table:
         try:
-            statement = prefix + _composed(sql, self.words)
+            statement = prefix + summaries.composed(sql, self.words)
             names = self.connection.extract_statements(statement)[0].named_parameters
             self.used |= names
             if unknown := sorted(names - set(self.values)):
@@ -656,7 +649,7 @@ def render(answer: Answer, format: str) -> str | bytes:
     writers: dict[str, Callable[[Answer], str | bytes]] = {
         "table": _as_text,
         "csv": lambda answer: _csv(answer.rows),
-        "json": lambda answer: _dumped({**_about(answer), "rows": _objects(answer.rows)}),
+        "json": lambda answer: dumped({**_about(answer), "rows": _objects(answer.rows)}),
         "markdown": _as_markdown,
         "parquet": lambda answer: _parquet(answer.rows, _about(answer)),
     }
@@ -673,7 +666,7 @@ def render_table(rows: pa.Table, format: str) -> str | bytes:
     writers: dict[str, Callable[[], str | bytes]] = {
         "table": lambda: "\n".join(_grid(rows, _plain)) + "\n",
         "csv": lambda: _csv(rows),
-        "json": lambda: _dumped(_objects(rows)),
+        "json": lambda: dumped(_objects(rows)),
         "markdown": lambda: "\n".join(_markdown(rows, _plain)) + "\n",
         "parquet": lambda: _parquet(rows, {}),
     }
@@ -870,7 +863,7 @@ def _objects(rows: pa.Table) -> list[dict[str, Any]]:
     return [{name: _simple(value) for name, value in row.items()} for row in rows.to_pylist()]
 
 
-def _dumped(value: Any) -> str:
+def dumped(value: Any) -> str:
     """ASCII JSON: whatever a server called itself, a terminal shows it as escapes."""
     return json.dumps(value, indent=2, allow_nan=False) + "\n"
 

@@ -50,7 +50,18 @@ from census.manifest import (
 from census.model import Certificate, Conversation, Finding, Identity, Lineage, Model, Outcome, Reply
 from census.schema import SCHEMA_VERSION, Table, tables
 
-__all__ = ["Draft", "Run", "damaged", "new_run_id", "published", "rows", "unfinished", "verify", "verify_all"]
+__all__ = [
+    "Draft",
+    "Run",
+    "damaged",
+    "new_run_id",
+    "publish_tables",
+    "published",
+    "rows",
+    "unfinished",
+    "verify",
+    "verify_all",
+]
 
 Row = dict[str, Any]
 Rows = dict[str, list[Row]]
@@ -898,6 +909,34 @@ def _write_run(folder: Path, blocks: Sequence[Path], run_row: Row) -> None:
     files.append(_write_table(folder, "bodies", _distinct_bodies(blocks, work)))
     shutil.rmtree(work)
     _write_text(folder / MANIFEST, manifest_text(run_row["run_id"], files, schema_version=SCHEMA_VERSION))
+
+
+def publish_tables(out: Path, run_row: Mapping[str, Any], found: Mapping[str, pa.Table]) -> Path:
+    """Publish a run whose tables are there as a whole, in the order of their rows; returns its folder.
+
+    `found` has Arrow tables of the schemas, by name; a table it lacks is empty. The files, the manifest and the rename
+    are those of a scan. Raises SnapshotError when there is such a run already or the disk refuses.
+    """
+    final = out / RUNS / str(run_row["run_id"])
+    new = final.with_name(f"{_TEMPORARY}{final.name}")
+    if final.exists():
+        raise SnapshotError(f"{out}: there is a run {final.name} already")
+    with _told_of_disk(new), _removed_on_failure(new):
+        final.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(new, ignore_errors=True)
+        new.mkdir()
+        files = [_write_table(new, "runs", _one_row("runs", dict(run_row)))]
+        files += [_write_table(new, name, _groups(name, found)) for name in _FOUND]
+        _write_text(new / MANIFEST, manifest_text(run_row["run_id"], files, schema_version=SCHEMA_VERSION))
+        _sync_tree(new)
+        new.rename(final)
+        _sync_path(final.parent)
+    return final
+
+
+def _groups(name: str, found: Mapping[str, pa.Table]) -> Iterator[pa.Table]:
+    whole = found.get(name, tables()[name].arrow.empty_table())
+    yield from (whole.slice(start, ROW_GROUP) for start in range(0, len(whole), ROW_GROUP))
 
 
 def _one_row(table: str, row: Row) -> Iterator[pa.Table]:

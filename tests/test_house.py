@@ -19,7 +19,10 @@ ALSO = {
     "snapshot": {"schema", "manifest", "duck"},
     "manifest": {"schema", "duck"},
     "query": {"schema", "manifest", "duck"},
-    "report": {"query", "schema", "duck"},
+    "report": {"query", "schema", "duck", "summaries"},
+    "summaries": {"manifest", "schema", "duck"},
+    "inference": {"study", "report", "query", "summaries", "manifest", "schema", "duck"},
+    "study": {"report", "query", "summaries", "manifest", "schema", "duck"},
 }
 """What a file may import beside the nouns: storage, queries and reports stand on each other."""
 

@@ -4,6 +4,7 @@
     players    what a host answers: an example of `data/servers/`, with its own inventory
     world      a scenario of `data/simulate/` -> hosts, and what is planted
     serve      the sockets
+    population a synthetic population over many months, without sockets; calibrate and chronicle are its halves
 
 Tests, documentation, benchmarks and a cautious new user all use it.
 """

@@ -527,7 +527,7 @@ def _read_scenario(path: Path, seed: int | None) -> Scenario:
     _only(file, "", values, ("about", "seed", "until", "versions", "inventory", "group"))
     inventories = {one.name: one for one in (_inventory(file, entry) for entry in values.get("inventory", []))}
     sites = tuple(_sites(resources.data("simulate", "networks.toml")))
-    models = _catalogue(resources.data("simulate", "models.toml"))
+    models = catalogue()
     groups = tuple(_group(file, entry) for entry in values.get("group", []))
     read = Scenario(
         seed=values.get("seed", 0) if seed is None else seed,
@@ -650,6 +650,11 @@ def _sites(path: Path) -> Iterator[Site]:
     for entry, network, network_v6 in zip(entries, networks, networks_v6, strict=False):
         place = Place(**{key: entry.get(key) for key in ("country", "region", "city", "asn", "as_name")})
         yield Site(entry["kind"], entry["offset"], entry["weight"], place, network, network_v6)
+
+
+def catalogue() -> dict[str, tuple[Catalogued, ...]]:
+    """The models of `data/simulate/models.toml` by list. Raises DataError."""
+    return _catalogue(resources.data("simulate", "models.toml"))
 
 
 def _catalogue(path: Path) -> dict[str, tuple[Catalogued, ...]]:

@@ -1,0 +1,336 @@
+"""Months of runs -> every figure of the published study beside its published value: the files of `data/reports/study/`.
+
+What a figure means is decided there, in SQL; here they are read, asked with and without suspects, and put in one table.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from census import duck, hostile, query, report, resources, summaries
+from census.errors import DataError, QueryError
+from census.manifest import Run, table_sql
+from census.schema import tables
+
+NAME = "study"
+"""The report's name on the command line."""
+
+QUESTION = "What of the published study of 175,108 exposed hosts do these runs reproduce?"
+
+COLUMNS = ("id", "name", "published", "value", "unit", "denominator", "definition", "note")
+
+SERVER = "ollama"
+"""The server program that the study counted."""
+
+CLEAN = "clean"
+"""Suffix of the rows without suspect hosts."""
+
+MEMORY = "2500MB"
+"""What DuckDB may hold while it answers."""
+
+_HEAD = re.compile(r"-- ([A-Z]\d+): (.+)")
+_KEYS = ("definition", "weighting", "note")
+_SHARED = (
+    "studied",
+    "host_life",
+    "host_inventory",
+    "host_architecture",
+    "host_label",
+    "host_capability",
+    "host_families_count",
+)
+"""Words that nearly every statistic reads: computed once."""
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One row of a statistic: the headline (suffix "") or a variant. published is text, None if nothing is."""
+
+    suffix: str
+    name: str
+    published: str | None
+    unit: str
+    denominator: str
+
+
+@dataclass(frozen=True, slots=True)
+class Statistic:
+    """One file of `data/reports/study/`. The SQL gives columns part, value, denominator, and possibly note."""
+
+    id: str
+    title: str
+    definition: str
+    weighting: str
+    note: str | None
+    parts: tuple[Part, ...]
+    sql: str
+
+
+@cache
+def statistics() -> Mapping[str, Statistic]:
+    """The statistics by id, in the order of the published table. Raises DataError where a header is incomplete."""
+    found = [_read(path) for path in resources.data("reports", NAME).glob("*.sql")]
+    return MappingProxyType({one.id: one for one in sorted(found, key=lambda one: _order(one.id))})
+
+
+_GROUPS = "SNGFQPCUHX"
+
+
+def _order(name: str) -> tuple[int, int]:
+    return _GROUPS.find(name[0]), int(name[1:])
+
+
+def _read(path: Path) -> Statistic:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    length = next(i for i, line in enumerate(lines) if not line.startswith("--"))
+    head = _HEAD.fullmatch(lines[0])
+    if not head or head[1] != path.stem:
+        raise DataError(f"{path.name}:1: the first line is '-- {path.stem}: what it is'")
+    keys: dict[str, list[str]] = {}
+    for text in _joined(lines[1:length]):
+        key, _, value = text.removeprefix("-- ").partition(": ")
+        keys.setdefault(key, []).append(value)
+    if unknown := sorted(set(keys) - {*_KEYS, "row"}):
+        raise DataError(f"{path.name}: '{unknown[0]}' is no header line; there are {', '.join((*_KEYS, 'row'))}")
+    if "definition" not in keys or "row" not in keys:
+        raise DataError(f"{path.name}: the header needs '-- definition: …' and one '-- row: …' for each row")
+    parts = tuple(_part(path.name, text) for text in keys["row"])
+    weighting, note = keys.get("weighting", ["hosts"])[0], keys.get("note", [None])[0]
+    sql = "\n".join(lines[length:]).strip()
+    return Statistic(head[1], head[2], keys["definition"][0], weighting, note, parts, sql)
+
+
+def _joined(lines: Sequence[str]) -> Iterator[str]:
+    text = ""
+    for line in lines:
+        if line.startswith("--   ") and text:
+            text += " " + line.removeprefix("--").strip()
+            continue
+        if text:
+            yield text
+        text = line
+    if text:
+        yield text
+
+
+def _part(place: str, text: str) -> Part:
+    words = [word.strip() for word in text.split(";")]
+    if len(words) != 5:
+        raise DataError(f"{place}: 'row: {text}' is not 'suffix ; name ; published ; unit ; denominator'")
+    return Part(words[0], words[1], None if words[2] == "-" else words[2], words[3], words[4])
+
+
+# --- asking ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """The rows, in the order of the published table, each with the columns COLUMNS; and what they cover."""
+
+    rows: tuple[Mapping[str, Any], ...]
+    runs: tuple[str, ...]
+    synthetic: bool
+    suspects: str
+
+
+def ask(
+    output: Path,
+    *,
+    runs: Sequence[str] = (),
+    since: str | None = None,
+    until: str | None = None,
+    suspects: str = "include",
+    only: Sequence[str] = (),
+    say: Callable[[str], None] = lambda _: None,
+) -> Study:
+    """Every statistic over all finished runs of `output`, or those chosen; `only` names some statistics.
+
+    Each has its rows with the suspects as asked and, where they are in, again without them. Raises QueryError,
+    SnapshotError.
+    """
+    chosen = query.select_runs(output, runs=runs or None, since=since, until=until)
+    if not chosen:
+        raise QueryError(f"{output}: no finished run to report on")
+    kept = summaries.refresh(output, chosen, say)
+    with closing(duck.open_duckdb(memory_limit=MEMORY)) as connection:
+        summaries.attach(connection, kept)
+        connection.execute(f"CREATE TABLE runs AS {table_sql(tables()['runs'], chosen)}")
+        return answer(connection, suspects=suspects, only=only, names=_names(chosen))
+
+
+def _names(runs: Sequence[Run]) -> tuple[str, ...]:
+    return tuple(run.run_id for run in runs)
+
+
+def answer(
+    connection: duckdb.DuckDBPyConnection,
+    *,
+    suspects: str = "include",
+    only: Sequence[str] = (),
+    names: Sequence[str] = (),
+) -> Study:
+    """Every statistic over what `connection` shows: the summaries, or the tables that they are sums of."""
+    if suspects not in report.SUSPECTS:
+        raise QueryError(f"'{suspects}' is no choice of --suspects; choose from: {', '.join(report.SUSPECTS)}")
+    if unknown := sorted(set(only) - set(statistics())):
+        raise QueryError(f"there is no statistic '{unknown[0]}'; there are: {', '.join(statistics())}")
+    simulated = connection.execute("SELECT DISTINCT is_simulated FROM runs").fetchall()
+    if len(simulated) > 1:
+        raise QueryError(
+            "some of the runs are simulated and others are real: never in one answer; name runs with --run"
+        )
+    asked = [one for one in statistics().values() if not only or one.id in only]
+    main = _asked(connection, asked, suspects)
+    clean = _asked(connection, asked, "exclude") if suspects == "include" else {}
+    rows = [row for one in asked for row in (*_rows(one, main[one.id], ""), *_rows(one, clean.get(one.id, {}), CLEAN))]
+    return Study(tuple(rows), tuple(names), bool(simulated and simulated[0][0]), suspects)
+
+
+_Figures = dict[str, tuple[Any, ...]]
+
+
+def _asked(connection: duckdb.DuckDBPyConnection, asked: Sequence[Statistic], suspects: str) -> dict[str, _Figures]:
+    """The figures of each statistic by suffix: (value, denominator, note)."""
+    known = {name: word.sql for name, word in summaries.words().items()}
+    there = {row[0] for row in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
+    there |= {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    known = summaries.known_but(known, sorted(there))
+    values = {"suspects": suspects, "server": SERVER}
+    with closing(connection.cursor()) as own:
+        for name in (n for n in (*summaries.names(), *_SHARED) if n in known):
+            _run(own, f"CREATE OR REPLACE TEMP TABLE {name} AS ", known.pop(name), known, values, name)
+        found = {one.id: _figures(own, one, known, values) for one in asked}
+        for name in (n for n in (*summaries.names(), *_SHARED) if n not in there):
+            own.execute(f"DROP TABLE IF EXISTS temp.{name}")
+    return found
+
+
+def prepare(connection: duckdb.DuckDBPyConnection, suspects: str) -> None:
+    """Make the words of the study that estimates read, as tables of a connection that shows the summaries."""
+    known = summaries.known_but({name: word.sql for name, word in summaries.words().items()}, summaries.names())
+    values = {"suspects": suspects, "server": SERVER}
+    for name in _SHARED:
+        _run(connection, f"CREATE TEMP TABLE {name} AS ", known.pop(name), known, values, name)
+    connection.execute(f"CREATE TEMP TABLE scan_days AS {known['scan_day']}")
+
+
+def _run(
+    connection: duckdb.DuckDBPyConnection, prefix: str, sql: str, known: Mapping[str, str], values: Mapping[str, str],
+    place: str,
+) -> duckdb.DuckDBPyConnection:  # fmt: skip
+    whole = prefix + summaries.composed(sql, known)
+    wanted = {name: value for name, value in values.items() if f"${name}" in whole}
+    try:
+        return connection.execute(whole, wanted)
+    except duckdb.Error as problem:
+        raise QueryError(f"{place}: {problem}") from None
+
+
+def _figures(
+    connection: duckdb.DuckDBPyConnection, one: Statistic, known: Mapping[str, str], values: Mapping[str, str]
+) -> _Figures:
+    rows = _run(connection, "", one.sql, known, values, f"{one.id}.sql").fetchall()
+    return {str(row[0]): (row[1], row[2], row[3] if len(row) > 3 else None) for row in rows}
+
+
+def _rows(one: Statistic, figures: _Figures, mark: str) -> Iterator[Mapping[str, Any]]:
+    for part in one.parts:
+        if part.suffix not in figures:
+            continue
+        value, denominator, note = figures[part.suffix]
+        words = [word for word in (part.suffix.replace("_", "-"), mark) if word]
+        yield {
+            "id": one.id + "".join(f":{word}" for word in words),
+            "name": part.name + (", without suspects" if mark else ""),
+            "published": None if mark else part.published,
+            "value": _plain(value),
+            "unit": part.unit,
+            "denominator": _denominator(part, denominator),
+            "definition": one.definition,
+            "note": "; ".join(text for text in (note, one.note, f"weighting: {one.weighting}") if text),
+        }
+
+
+def _denominator(part: Part, n: Any) -> str | None:
+    if part.denominator == "-":
+        return None
+    return part.denominator if n is None else f"{int(n)} {part.denominator}"
+
+
+_DIGITS = 6
+"""Digits kept of a quotient: more than any figure was published with."""
+
+
+def _plain(value: Any) -> int | float | str | None:
+    """A figure as a number where it is one."""
+    if value is None or isinstance(value, int):
+        return value
+    if isinstance(value, str):
+        return _plain(float(value)) if _NUMBER.fullmatch(value) else value
+    number = float(value)
+    return int(number) if number.is_integer() else float(f"{number:.{_DIGITS}g}")
+
+
+# --- writing ---------------------------------------------------------------------------------------------------------
+
+
+def render(study: Study, format: str) -> str | bytes:
+    """The rows as `table`, `csv`, `json`, `markdown` (text) or `parquet` (bytes)."""
+    if format == "csv":
+        return _csv(study)
+    if format == "json":
+        return report.dumped({**_about(study), "rows": [_json(row) for row in study.rows]})
+    narrow = ("id", "name", "published", "value", "unit", "denominator") if format != "parquet" else COLUMNS
+    texts = {name: pa.array([_text(row[name]) for row in study.rows], pa.string()) for name in narrow}
+    body = report.render_table(pa.table(texts), format)
+    return body if isinstance(body, bytes) else f"{QUESTION}\n{_note(study)}\n\n{body}"
+
+
+def _about(study: Study) -> dict[str, Any]:
+    return {
+        "report": NAME,
+        "question": QUESTION,
+        "synthetic": study.synthetic,
+        "suspects": study.suspects,
+        "runs": list(study.runs),
+    }
+
+
+def _note(study: Study) -> str:
+    covered = f"{len(study.runs)} runs, {study.runs[0]} to {study.runs[-1]}" if study.runs else "the tables at hand"
+    return f"{report.SYNTHETIC}; {covered}" if study.synthetic else covered
+
+
+def _json(row: Mapping[str, Any]) -> dict[str, Any]:
+    published = row["published"]
+    number = _plain(published) if published is not None else None
+    return {**row, "published": number}
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _csv(study: Study) -> str:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([_cell(row[name]) for name in COLUMNS] for row in study.rows)
+    return out.getvalue()
+
+
+def _cell(value: Any) -> str:
+    return hostile.csv_cell(value) if isinstance(value, str) else "" if value is None else str(value)

@@ -1,0 +1,16 @@
+-- host, from the summaries: the same rows.
+WITH listed_most AS (
+       SELECT ip, max(most_models) AS n_models FROM sightings WHERE $server = 'any' OR server = $server GROUP BY ip
+     )
+SELECT ip,
+       arg_max({'country': latest.country, 'network_type': latest.network_type, 'tier': latest.tier},
+               (latest.observed_at, last_run, port, domain)) AS place,
+       any_value(listed_most.n_models) AS n_models
+FROM endpoint_latest LEFT JOIN listed_most USING (ip)
+WHERE ($server = 'any' OR server = $server)
+  AND CASE $suspects
+        WHEN 'exclude' THEN ip NOT IN (SELECT s.ip FROM endpoint_latest s WHERE s.most_suspect >= 2)
+        WHEN 'only' THEN ip IN (SELECT s.ip FROM endpoint_latest s WHERE s.most_suspect >= 2)
+        ELSE true
+      END
+GROUP BY ip
