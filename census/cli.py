@@ -444,9 +444,10 @@ def _write(data: str | bytes) -> None:
 @_OUTPUT
 def _db(file: Path, output: Path) -> None:
     """Write FILE, a DuckDB database with views over the finished runs, for any DuckDB client."""
-    query.write_db(file, output)
+    query.write_db(file, output, _note)
     click.echo(
-        f"{file}: views over {len(snapshot.published(output))} runs; write it again when runs are added", err=True
+        f"{file}: views over {len(snapshot.published(output, damaged=lambda _: None))} runs; write it again when runs are added",
+        err=True,
     )
 
 
@@ -454,9 +455,10 @@ def _db(file: Path, output: Path) -> None:
 @_OUTPUT
 def _runs(output: Path) -> None:
     """List the finished and the unfinished runs."""
-    if not (snapshot.published(output) or snapshot.unfinished(output)):
+    finished = snapshot.published(output, damaged=_note)
+    if not (finished or snapshot.unfinished(output)):
         click.echo(f"{output}: no runs", err=True)
-    for run in snapshot.published(output):
+    for run in finished:
         click.echo(run.run_id)
     for name in snapshot.unfinished(output):
         click.echo(f"{name}  unfinished: census scan --resume {name}")

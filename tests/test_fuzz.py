@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from census import hostile
 from tests.fuzz.harnesses import HARNESSES, seeds, unsafe
 
-EXAMPLES = {"answer": 25, "sql": 25, "conclude": 40}
+EXAMPLES = {"answer": 25, "sql": 25, "conclude": 12}
 """Inputs for a harness that costs milliseconds; the others get 80."""
 
 
@@ -41,7 +41,7 @@ def _mutate(data: bytes, pieces: list[tuple[float, int, bytes]]) -> bytes:
 
 @pytest.mark.parametrize("name", HARNESSES)
 def test_the_seeds_pass(name: str) -> None:
-    for seed in seeds(name, 25):
+    for seed in seeds(name)[:: 10 if name == "conclude" else 4]:
         HARNESSES[name](seed)
 
 
@@ -62,5 +62,5 @@ def test_nothing_breaks(name: str) -> None:
 
 def test_every_invisible_character_is_shown() -> None:
     """Musical, shorthand and hieroglyphic format characters went through unseen: two names could look alike."""
-    for code in range(sys.maxunicode + 1):
-        assert not unsafe(hostile.printable(chr(code))), hex(code)
+    everything = "".join(map(chr, range(sys.maxunicode + 1)))
+    assert not unsafe(hostile.printable(everything, len(everything)))
