@@ -12,11 +12,11 @@ import logging
 import resource
 import traceback
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from census import __version__, resources
 from census.errors import CensusError, ContactError, ScanStopped, SnapshotError, TargetError, UsageError
@@ -30,6 +30,13 @@ from census.schema import SCHEMA_VERSION
 from census.snapshot import Draft, new_run_id
 from census.suspect import Suspicions
 from census.targets import Exclusions, Permutation, TargetSet, read, sample_size
+
+try:
+    import uvloop
+except ImportError:  # there is none for Windows
+    uvloop = None  # type: ignore[assignment]
+
+T = TypeVar("T")
 
 BLOCK_SIZE = 1024
 """Targets in a block at most: what a kill costs at most, for each block open at that moment."""
@@ -268,6 +275,12 @@ class _Block:
     number: int
     left: int
     findings: list[Finding] = field(default_factory=list)
+
+
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a scan's coroutine to its end, on uvloop where there is one: it halves what an event loop costs."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
+        return runner.run(work)
 
 
 class Scan:
