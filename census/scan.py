@@ -15,13 +15,14 @@ from collections import Counter
 from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from census import __version__, resources
 from census.errors import CensusError, ContactError, ScanStopped, SnapshotError, TargetError, UsageError
 from census.families import Families
-from census.identify import Rules
+from census.identify import Memory, Rules, body
 from census.locate import Locator, Networks
 from census.model import Conversation, Finding, Outcome, Target
 from census.pace import Pace
@@ -124,13 +125,14 @@ class Stages:
         locator = Locator.open([Path(p) for p in geo], simulated=simulated)
         return cls(Rules.load(), Families.load(), Suspicions.load(), locator, Networks.load())
 
-    def conclude(self, conversation: Conversation) -> Finding:
-        """All that follows from one conversation, with no network and no clock."""
+    def conclude(self, conversation: Conversation, memory: Memory | None = None) -> Finding:
+        """All that follows from one conversation, with no network and no clock; `memory` is the plan's, if any."""
+        memory = {} if memory is None else memory
         target = conversation.target
-        identity = self.rules.identify(target, conversation.replies)
+        identity = self.rules.identify(target, conversation.replies, memory)
         seen = conversation.asked_at
         lineages = tuple(self.families.classify(model, observed_at=seen) for model in identity.models or ())
-        doubt = self.suspicions.judge(conversation, identity)
+        doubt = self.suspicions.judge(conversation, identity, partial(body, memory=memory))
         place = self.locator.locate(target.ip)
         kind, tier, rule = self.networks.classify(place.asn, place.as_name)
         place = replace(place, network_type=kind, tier=tier, network_rule=rule)
@@ -370,8 +372,9 @@ class Scan:
     async def _ask(self, prober: Prober, target: Target) -> Finding:
         asked_at = datetime.now(UTC).replace(tzinfo=None)
         try:
-            conversation = await prober.converse(target, self.stages.rules.next_question)
-            return self.stages.conclude(conversation)
+            memory: Memory = {}
+            plan = partial(self.stages.rules.next_question, memory=memory)
+            return self.stages.conclude(await prober.converse(target, plan), memory)
         except CensusError:
             raise
         except Exception as fault:

@@ -36,18 +36,19 @@ With = Mapping[str, Any]
 class Case:
     """One conversation under examination, its bodies parsed at most once."""
 
-    def __init__(self, conversation: Conversation, identity: Identity) -> None:
+    def __init__(self, conversation: Conversation, identity: Identity, body: Callable[[Reply], Any]) -> None:
         self.conversation = conversation
         self.identity = identity
+        self._body = body
 
-    @property
+    @cached_property
     def models(self) -> Sequence[Model]:
         """The local models the host lists; a cloud's are not its own."""
         return [m for m in self.identity.models or () if not m.is_remote]
 
     @cached_property
     def _bodies(self) -> dict[str, Any]:
-        return {str(reply.question): _parsed(reply) for reply in self.conversation.replies if reply.status == 200}
+        return {str(reply.question): self._body(reply) for reply in self.conversation.replies if reply.status == 200}
 
     def body(self, ask: str) -> Any:
         """The parsed body of a question answered with 200, or None."""
@@ -312,11 +313,14 @@ class Suspicions:
         official = {entry["name"]: entry for entry in content.get("official", [])}
         return cls(tuple(_reasons(path, content.get("reason", []), official)))
 
-    def judge(self, conversation: Conversation, identity: Identity) -> Doubt:
-        """How far this host is to be doubted. An unidentified host claims nothing, so there is nothing to doubt."""
+    def judge(self, conversation: Conversation, identity: Identity, body: Callable[[Reply], Any] = _parsed) -> Doubt:
+        """How far this host is to be doubted. An unidentified host claims nothing, so there is nothing to doubt.
+
+        `body` gives the parsed JSON of a reply, None where there is none; whoever has it already can hand it in.
+        """
         if identity.server is None:
             return Doubt()
-        case = Case(conversation, identity)
+        case = Case(conversation, identity, body)
         found = [reason for reason in self.reasons if reason.holds(case)]
         return Doubt(max((r.strength for r in found), default=0), tuple(r.id for r in found))
 
