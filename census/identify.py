@@ -99,9 +99,9 @@ class Match:
     def holds(self, views: Mapping[Question, View]) -> bool:
         """True if the reply is there and passes every check."""
         if self.ask is None:
-            return any(view.passes(self.checks) for view in views.values())
+            return any(view.passed(self) for view in views.values())
         view = views.get(self.ask)
-        return (view is None) is not self.answered and (view is None or view.passes(self.checks))
+        return (view is None) is not self.answered and (view is None or view.passed(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,7 +255,7 @@ _MISSING: Final = _Missing()
 class View:
     """A reply with its headers indexed and its JSON parsed at most once. Lives as long as one call, or its `Memory`."""
 
-    __slots__ = ("_json", "begun", "headers", "media_type", "reply")
+    __slots__ = ("_json", "_judged", "begun", "headers", "media_type", "reply")
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
@@ -266,6 +266,7 @@ class View:
             self.headers.setdefault(name.lower(), value)
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._json: Any = self
+        self._judged: dict[int, bool] = {}
 
     def passes(self, checks: tuple[Check, ...]) -> bool:
         """True if all checks hold."""
@@ -273,6 +274,13 @@ class View:
             if not check(self):
                 return False
         return True
+
+    def passed(self, match: Match) -> bool:
+        """True if all checks of a block hold; judged once."""
+        found = self._judged.get(id(match))
+        if found is None:
+            found = self._judged[id(match)] = self.passes(match.checks)
+        return found
 
     @property
     def json(self) -> Any:

@@ -11,8 +11,9 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, timedelta
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import combinations, pairwise
+from operator import ne
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +74,7 @@ def _parsed(reply: Reply) -> Any:
         return None
 
 
+@lru_cache(maxsize=1024)
 def _version(text: str | None) -> tuple[int, ...] | None:
     match = _VERSION.match(text or "")
     numbers = tuple(map(int, match.groups())) if match else None
@@ -140,7 +142,7 @@ def _digests_near(case: Case, w: With) -> bool:
 
 
 def _differing(a: str, b: str) -> int:
-    return sum(x != y for x, y in zip(a, b, strict=False)) + abs(len(a) - len(b))
+    return sum(map(ne, a, b)) + abs(len(a) - len(b))
 
 
 def _digest_of_two(case: Case, w: With) -> bool:

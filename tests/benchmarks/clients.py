@@ -1,4 +1,4 @@
-"""The clients in Python that the benchmarks measure, each in a process of its own: `python -m tests.benchmarks.clients`.
+"""The clients in Python that the benchmarks measure, in processes of their own: `python -m tests.benchmarks.clients`.
 
 Each asks N hosts of 127.0.0.0/8 at one port, everything needed being loaded before the clock is read, and prints JSON:
 `cpu` and `wall` in seconds, `rss` in bytes at its highest, `done`, the hosts that answered.
@@ -12,7 +12,7 @@ import json
 import resource
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -66,7 +66,7 @@ class Watcher:
     def say(self, text: str) -> None: ...
 
 
-def settings_for(folder: Path, n: int, workers: int = 1) -> scan.Settings:
+def settings_for(folder: Path, n: int) -> scan.Settings:
     """Settings of a scan of the first `n` loopback addresses, as fast as it can go."""
     listing = folder / "targets.txt"
     listing.write_text("".join(f"{address(i)}\n" for i in range(n)))
@@ -80,37 +80,40 @@ def settings_for(folder: Path, n: int, workers: int = 1) -> scan.Settings:
     )  # fmt: skip
 
 
-def census(n: int, port: int, workers: int, wrap: Callable[[Callable[[], None]], None] = lambda run: run()) -> Any:
+WARM = 64
+"""Hosts of a first scan that is not measured: it loads what is loaded once, however many hosts there are."""
+
+
+def census(n: int, port: int) -> dict[str, Any]:
     """The whole pipeline, from the target list in memory to the published run; port 11434 of each host is at `port`."""
+    _scan(WARM, port)
+    return _scan(n, port)
+
+
+def _scan(n: int, port: int) -> dict[str, Any]:
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        settings = settings_for(folder, n, workers)
-        watcher = Watcher()
-        with scan.draft_of(settings, scan.load_targets(settings), folder / "out") as draft:
+        settings, watcher = settings_for(Path(name), n), Watcher()
+        with scan.draft_of(settings, scan.load_targets(settings), Path(name) / "out") as draft:
             job = scan.Scan(draft, scan.Stages.load(settings.geo), watcher, lambda ip, _: (ip, port))
-
-            def run() -> None:
+            with _measured(result):
                 scan.run(job.run())
                 job.publish()
-
-            with _measured(result):
-                wrap(run)
     return result | {"done": watcher.done}
 
 
 # ---- bare aiohttp ----------------------------------------------------------------------------------------------------
 
 
-def bare(n: int, port: int, questions: int) -> Any:
+def bare(n: int, port: int) -> dict[str, Any]:
     """aiohttp as its documentation shows it: one session for all, the bodies read and dropped."""
     result: dict[str, Any] = {}
     with _measured(result):
-        result["done"] = asyncio.run(_bare(n, port, questions))
+        result["done"] = asyncio.run(_bare(n, port))
     return result
 
 
-async def _bare(n: int, port: int, questions: int) -> int:
+async def _bare(n: int, port: int) -> int:
     todo, done = iter(range(n)), 0
     timeout = aiohttp.ClientTimeout(total=20, sock_connect=TIMEOUT_S)
     connector = aiohttp.TCPConnector(limit=0)
@@ -120,7 +123,7 @@ async def _bare(n: int, port: int, questions: int) -> int:
             nonlocal done
             for index in todo:
                 with suppress(aiohttp.ClientError, TimeoutError):
-                    for path in PATHS[:questions]:
+                    for path in PATHS:
                         async with session.get(f"http://{address(index)}:{port}{path}") as response:
                             await response.read()
                     done += 1
@@ -132,14 +135,12 @@ async def _bare(n: int, port: int, questions: int) -> int:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("client", choices=("census", "aiohttp"))
-    for name, default in (("--n", 1000), ("--port", 0), ("--workers", 1), ("--questions", 4)):
-        parser.add_argument(name, type=int, default=default)
+    for name in ("--n", "--port"):
+        parser.add_argument(name, type=int, required=True)
     options = parser.parse_args()
     scan.raise_descriptor_limit(SENDERS)
-    if options.client == "census":
-        print(json.dumps(census(options.n, options.port, options.workers)))
-    else:
-        print(json.dumps(bare(options.n, options.port, options.questions)))
+    client = census if options.client == "census" else bare
+    print(json.dumps(client(options.n, options.port)))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ One process answers for all of 127.0.0.0/8 as the plain Ollama hosts of the simu
 beforehand, so that the servers cost little and the same for all. Prints its ports as JSON and serves until killed.
 
     open    connections stay open, as a server keeps them
-    four    each is closed with its fourth reply: what makes `wrk` open another after four questions
+    short   each is closed with the last reply a census asks for, which makes `wrk` open another
     silent  a full queue: every connect times out
     refused nobody listens
 """
@@ -22,11 +22,10 @@ import uvloop
 from census.simulate.misbehave import MISBEHAVIOURS
 from census.simulate.world import Host, World
 
-PATHS = ("/", "/api/version", "/api/tags", "/api/ps")
-"""The questions that a census asks such a host."""
+PATHS = ("/api/version", "/api/tags", "/api/ps")
+"""The questions that a census asks such a host, on one connection."""
 
 PLAYED = "ollama-0.32.15"
-FOUR = 4
 NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Type: text/plain\r\nContent-Length: 18\r\n\r\n404 page not found"
 
 Answers = dict[bytes, bytes]
@@ -68,7 +67,7 @@ async def _serve() -> None:
     ports: dict[str, int] = {}
     loop = asyncio.get_running_loop()
     with ExitStack() as held:
-        for name, most in (("open", 0), ("four", FOUR)):
+        for name, most in (("open", 0), ("short", len(PATHS))):
             sock = held.enter_context(bound())
             await loop.create_server(lambda most=most: _Server(hosts, most), sock=sock, backlog=4096)
             ports[name] = sock.getsockname()[1]
