@@ -207,7 +207,7 @@ def _resume(output: Path, name: str, quiet: bool, sources: Sequence[str]) -> Non
 def _run(draft: snapshot.Draft, quiet: bool) -> None:
     with draft, Display(quiet) as display:
         job = scan.Scan(draft, _stages(draft), display)
-        asyncio.run(_watched(job, display))
+        scan.run(_watched(job, display))
         _publish(job, display)
 
 
@@ -251,7 +251,7 @@ def _simulate(output: Path, scenario: Path | None, quiet: bool, **options: Any) 
         settings = _simulated_settings(world, Path(folder), options)
         draft = scan.draft_of(settings, scan.load_targets(settings), output)
         with draft, Display(quiet) as display:
-            _publish(asyncio.run(_simulated(world, draft, display)), display)
+            _publish(scan.run(_simulated(world, draft, display)), display)
 
 
 def _simulated_settings(world: World, folder: Path, options: dict[str, Any]) -> scan.Settings:

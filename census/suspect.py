@@ -142,7 +142,8 @@ def _digests_near(case: Case, w: With) -> bool:
 
 
 def _differing(a: str, b: str) -> int:
-    return sum(map(ne, a, b)) + abs(len(a) - len(b))
+    apart: Iterator[bool] = map(ne, a, b)
+    return sum(apart) + abs(len(a) - len(b))
 
 
 def _digest_of_two(case: Case, w: With) -> bool:

@@ -23,8 +23,8 @@ from typing import Any
 from tests.benchmarks.clients import SENDERS, TIMEOUT_S, address
 from tests.benchmarks.live import PATHS
 
-ROUNDS = 5
-LIVE, REFUSED, SILENT = 3000, 10_000, 4000
+ROUNDS = 3
+LIVE, REFUSED, SILENT = 2000, 5000, 2000
 """Hosts asked in one round of each kind."""
 
 FEW, MANY = 10_000, 200_000
