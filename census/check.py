@@ -9,8 +9,8 @@ from census.errors import CensusError, DataError
 from census.families import Families
 from census.identify import Rules
 from census.locate import Networks
-from census.model import Lineage, Model
 from census.probe import allowed
+from census.simulate.players import Stage
 from census.suspect import Suspicions
 
 
@@ -22,7 +22,7 @@ def problems() -> list[str]:
         ("questions", _questions),
         ("families", lambda: Families.load().check()),
         ("networks", lambda: Networks.load().check()),
-        ("suspicion", lambda: Suspicions.load().check()),
+        ("suspicion", _doubts),
         ("reports", report.check),
     )
     return [line for name, look in parts for line in _told(name, look)]
@@ -36,17 +36,24 @@ def _told(name: str, look: Callable[[], Iterable[str]]) -> Iterator[str]:
 
 
 def _questions() -> list[str]:
-    allowed(Rules.load().questions())
+    allowed(Rules.load().questions() | Suspicions.load().questions())
     return []
+
+
+def _doubts() -> list[str]:
+    suspicions = Suspicions.load()
+    return suspicions.check(Stage(Rules.load(), suspicions).hear)
 
 
 def plan() -> str:
     """Every question a census may ask, with its source, and the most that one endpoint can get."""
-    rules = Rules.load()
+    rules, nonsense = Rules.load(), Suspicions.load().nonsense
     lines = ["questions that may be sent, and no other:"]
     sources = {str(q.question): q.source for server in rules.servers.values() for q in server.questions}
+    sources[str(nonsense.question)] = nonsense.source
     lines += [f"  {question}\n      {sources[question]}" for question in sorted(sources)]
-    return "\n".join([*lines, "", "the most that one endpoint is asked:", *_worst(rules)])
+    once = f"{nonsense.question} comes on top of these, once, where an endpoint answered everything and is in doubt"
+    return "\n".join([*lines, "", "the most that one endpoint is asked:", *_worst(rules), once])
 
 
 def _worst(rules: Rules) -> list[str]:
@@ -56,22 +63,3 @@ def _worst(rules: Rules) -> list[str]:
 def broken(found: Sequence[str]) -> DataError:
     """One error for all problems."""
     return DataError("\n".join([f"{len(found)} problems in data/ and schemas/:", *found]))
-
-
-_SHOWN = (
-    *("brand_family", "generation", "base_family", "weights_family", "developer", "developer_country"),
-    *("weights_country", "params_b", "quant", "quant_bits", "role", "is_distill", "uncensored", "remote"),
-    *("claimed_brand", "resolved_by", "confidence"),
-)
-
-
-def verdicts(names: Sequence[str]) -> str:
-    """What each name says of its model, with the entries that decided."""
-    families = Families.load()
-    return "\n".join(_verdict(name, families.classify(Model(name))) for name in names)
-
-
-def _verdict(name: str, lineage: Lineage) -> str:
-    known = [(field, getattr(lineage, field)) for field in _SHOWN]
-    lines = [name, *(f"  {field:18} {value}" for field, value in known if value not in (None, False))]
-    return "\n".join([*lines, *(f"  {'because':18} {rule}" for rule in lineage.rules)])

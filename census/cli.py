@@ -18,8 +18,9 @@ from typing import Any, TypeVar
 
 import click
 
-from census import __version__, check, geo, locate, query, report, scan, snapshot, targets
+from census import __version__, check, derive, explain, geo, locate, query, report, scan, snapshot, targets
 from census.errors import CensusError, UsageError
+from census.hostile import printable
 from census.identify import Rules
 from census.progress import Display
 from census.simulate import Internet, World
@@ -27,8 +28,14 @@ from census.simulate import Internet, World
 DEFAULT_OUTPUT = "census-data"
 """Folder of the runs, below the working directory."""
 
+GEO_FILE = "simulated-internet.mmdb"
+"""Name of the simulated internet's geolocation database: runs say by it where they placed their hosts."""
+
 INTERRUPTED = 130
 """Exit code after a second Ctrl-C, as shells have it (128 + SIGINT)."""
+
+MAX_NOTE = 4096
+"""Characters of a note to the operator."""
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -62,6 +69,9 @@ class _Census(click.Group):
             sys.exit(error.exit_code if isinstance(error, CensusError) else 1)
         except* BrokenPipeError:
             sys.exit(0)
+        except* KeyboardInterrupt:
+            click.echo("census: stopped at once; whole blocks are kept, and --resume goes on from there", err=True)
+            sys.exit(INTERRUPTED)
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
@@ -196,16 +206,21 @@ def _installed_geo() -> list[Path]:
 def _resume(output: Path, name: str, quiet: bool, sources: Sequence[str]) -> None:
     if sources:
         raise UsageError("--resume goes on with the targets the run has; name no others")
+    _run(_resumed(output, name), quiet)
+
+
+def _resumed(output: Path, name: str) -> snapshot.Draft:
     if name == "last":
         waiting = snapshot.unfinished(output)
         if not waiting:
             raise UsageError(f"{output}: no unfinished run")
         name = waiting[-1]
-    _run(snapshot.Draft.resume(output, name), quiet)
+    return snapshot.Draft.resume(output, name)
 
 
 def _run(draft: snapshot.Draft, quiet: bool) -> None:
     with draft, Display(quiet) as display:
+        scan.require_route(draft, None)
         job = scan.Scan(draft, _stages(draft), display)
         scan.run(_watched(job, display))
         _publish(job, display)
@@ -244,20 +259,25 @@ async def _watched(job: scan.Scan, display: Display) -> None:
 @click.option(
     "--scenario", type=click.Path(exists=True, path_type=Path), help="Who lives there; default: some 500 hosts."
 )
-def _simulate(output: Path, scenario: Path | None, quiet: bool, **options: Any) -> None:
+@click.option("--resume", metavar="RUN", help="Go on with an unfinished run of the same scenario ('last': the newest).")
+def _simulate(output: Path, scenario: Path | None, resume: str | None, quiet: bool, **options: Any) -> None:
     """Run a census of a simulated internet: real sockets on loopback, synthetic addresses."""
     world = World.load(scenario)
     with tempfile.TemporaryDirectory(prefix="census-") as folder:
-        settings = _simulated_settings(world, Path(folder), options)
-        draft = scan.draft_of(settings, scan.load_targets(settings), output)
+        if resume:
+            draft = _resumed(output, resume)
+            scan.relocate(draft, (str(world.write_geo(Path(folder) / GEO_FILE)),), world.targets())
+        else:
+            settings = _simulated_settings(world, Path(folder), options)
+            draft = scan.draft_of(settings, scan.load_targets(settings), output)
         with draft, Display(quiet) as display:
-            _publish(scan.run(_simulated(world, draft, display)), display)
+            _publish(asyncio.run(_simulated(world, draft, display)), display)
 
 
 def _simulated_settings(world: World, folder: Path, options: dict[str, Any]) -> scan.Settings:
     listing = folder / "targets.txt"
     listing.write_text("\n".join(world.targets()) + "\n", encoding="utf-8")
-    places = world.write_geo(folder / "simulated-internet.mmdb")
+    places = world.write_geo(folder / GEO_FILE)
     return scan.Settings(**options, sources=(str(listing),), geo=(str(places),), simulated=True)
 
 
@@ -296,7 +316,7 @@ def _report(name: str | None, arguments: tuple[str, ...], output: Path, format_:
     if name is None:
         click.echo(report.listing())
         return
-    answer = report.answer(output, name, arguments, **options)
+    answer = report.answer(output, name, arguments, say=_note, **options)
     _write(report.render(answer, format_))
 
 
@@ -308,8 +328,12 @@ def _report(name: str | None, arguments: tuple[str, ...], output: Path, format_:
 def _sql(statement: str, output: Path, format_: str, runs: tuple[str, ...]) -> None:
     """Run one read-only SQL statement over the finished runs ('-' reads it from standard input)."""
     text = sys.stdin.read() if statement == "-" else statement
-    with contextlib.closing(query.connect(output, runs=runs or None)) as connection:
+    with contextlib.closing(query.connect(output, runs=runs or None, damaged=None if runs else _note)) as connection:
         _write(report.render_table(query.run_sql(connection, text), format_))
+
+
+def _note(text: str) -> None:
+    click.echo(f"census: {printable(text, MAX_NOTE)}", err=True)
 
 
 def _write(data: str | bytes) -> None:
@@ -351,11 +375,71 @@ def _verify(runs: tuple[str, ...], output: Path) -> None:
         raise snapshot.damaged(problems)
 
 
+@main.command("derive")
+@click.argument("runs", nargs=-1, required=True, metavar="RUN...")
+@_OUTPUT
+@click.option(
+    "--geo-db",
+    "geo_",
+    multiple=True,
+    help="MMDB file or folder to look places up in. Repeatable; default: the scan's, if they are the same still.",
+)
+def _derive(runs: tuple[str, ...], output: Path, geo_: tuple[str, ...]) -> None:
+    """Conclude finished runs again ('last' for the newest), with today's rules, from the replies they kept. Offline."""
+    for run in derive.chosen(output, runs):
+        click.echo(str(derive.derive(output, run.run_id, geo=geo_)), err=True)
+
+
+@main.command("explain")
+@click.argument("run")
+@click.argument("address", metavar="ADDRESS[:PORT]")
+@_OUTPUT
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(explain.FORMATS),
+    default="text",
+    show_default=True,
+    help="How the account is written to stdout.",
+)
+def _explain(run: str, address: str, output: Path, format_: str) -> None:
+    """Show what an endpoint of a run ('last' for the newest) answered, and why the census says of it what it says."""
+    _write(explain.render(explain.explain(output, run, address), format_))
+
+
 @main.command("classify")
-@click.argument("names", nargs=-1, required=True)
-def _classify(names: tuple[str, ...]) -> None:
-    """Show what a model's name says of its family, developer, size and quantization."""
-    click.echo(check.verdicts(names))
+@click.argument("names", nargs=-1)
+@click.option(
+    "-f",
+    "--file",
+    "file",
+    type=click.Path(exists=True, dir_okay=False, allow_dash=True),
+    help="Names, one a line, or JSON lines; - for standard input.",
+)
+@click.option(
+    "--format",
+    "format_",
+    type=click.Choice(["text", "jsonl"]),
+    default="text",
+    show_default=True,
+    help="Verdicts with their reasons, or one JSON object for each line.",
+)
+@click.option("--skip-invalid", is_flag=True, help="Answer lines that cannot be read with an error and go on.")
+def _classify(names: tuple[str, ...], file: str | None, format_: str, skip_invalid: bool) -> None:
+    """Show what models' names say of family, developer, size and quantization, and why.
+
+    A JSON line has a name and may have family, families, digest, parameter_size, quantization_level, remote_model and
+    observed_at, as servers report them.
+    """
+    if not names and file is None:
+        raise UsageError("no names: give some, or a list with --file (- for standard input)")
+    for text in explain.verdicts(names, format_):
+        click.echo(text)
+    if file is not None:
+        with click.open_file(file, "rb") as stream:
+            place = "standard input" if file == "-" else file
+            for text in explain.answers(stream, place, format_, skip_invalid=skip_invalid):
+                click.echo(text)
 
 
 @main.command("check")

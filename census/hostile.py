@@ -8,6 +8,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from functools import lru_cache
 from typing import Any
 
 MAX_JSON_DEPTH = 64
@@ -25,8 +26,11 @@ _UNPRINTABLE = re.compile(
 )
 
 
-_TOKENS = re.compile(r'"(?:[^"\\]+|\\.)*"?|[\[{]|[\]}]', re.DOTALL)
-"""A whole string, closed or not (so that every quote is passed once: linear), or one bracket."""
+JSON_REMEMBERED = 8
+"""Bodies whose values are kept, since several stages read the same ones: more than one conversation has."""
+
+JSON_REMEMBERED_BYTES = 64 << 10
+"""Longer bodies are read anew each time: what strangers send must not stay in memory."""
 
 
 class Unreadable(ValueError):
@@ -47,33 +51,49 @@ _DECODER = json.JSONDecoder(parse_int=_whole, parse_constant=_no_constant)
 """Built once: `json.loads` with these arguments would build one for every body."""
 
 
-def _depth(body: str) -> int:
-    """Deepest nesting of brackets outside strings; linear in the length of the body."""
-    depth = deepest = 0
-    for match in _TOKENS.finditer(body):
-        first = match.group()[0]
-        if first in "[{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif first in "]}":
-            depth -= 1
-    return deepest
+def _deeper(value: Any, levels: int) -> bool:
+    """Whether lists and objects are nested in more levels than these. Level by level: recursion would be at risk."""
+    layer = [value]
+    for _ in range(levels):
+        layer = [
+            item
+            for outer in layer
+            if type(outer) in _NESTED
+            for item in (outer.values() if type(outer) is dict else outer)
+            if type(item) in _NESTED
+        ]
+        if not layer:
+            return False
+    return True
+
+
+_NESTED = frozenset({dict, list})
 
 
 def read_json(body: bytes) -> Any:
-    """A JSON body as Python values, objects in key order. Raises Unreadable.
+    """A JSON body as Python values, objects in key order; not to be changed. Raises Unreadable.
 
     UTF-8 only; NaN and Infinity, integers beyond 64 bits and more than MAX_JSON_DEPTH levels are refused.
     """
+    return _remembered(body) if len(body) <= JSON_REMEMBERED_BYTES else _read_json(body)
+
+
+def _read_json(body: bytes) -> Any:
     try:
         text = body.decode("utf-8")
-        if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _depth(text) > MAX_JSON_DEPTH:
-            raise Unreadable(f"deeper than {MAX_JSON_DEPTH} levels")
-        return _DECODER.decode(text)
+        value = _DECODER.decode(text)
     except Unreadable:
         raise
-    except (ValueError, RecursionError) as problem:
+    except RecursionError:
+        raise Unreadable(f"deeper than {MAX_JSON_DEPTH} levels") from None
+    except ValueError as problem:
         raise Unreadable(str(problem)[:MAX_TEXT]) from None
+    if text.count("[") + text.count("{") > MAX_JSON_DEPTH and _deeper(value, MAX_JSON_DEPTH):
+        raise Unreadable(f"deeper than {MAX_JSON_DEPTH} levels")
+    return value
+
+
+_remembered = lru_cache(JSON_REMEMBERED)(_read_json)
 
 
 def text(value: object, limit: int = MAX_TEXT) -> str | None:

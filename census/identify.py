@@ -312,7 +312,7 @@ Memory = dict[int, View]
 """What was read of one endpoint's replies, by their `id`: handed from question to question, it spares reading again."""
 
 
-def remembered(reply: Reply, memory: Memory) -> View:
+def _remembered(reply: Reply, memory: Memory) -> View:
     """A reply as it was read before, or read now."""
     view = memory.get(id(reply))
     if view is None:  # the view keeps its reply, so that the id stays its own
@@ -320,16 +320,10 @@ def remembered(reply: Reply, memory: Memory) -> View:
     return view
 
 
-def body(reply: Reply, memory: Memory) -> Any:
-    """The parsed JSON body of a reply, or None when it is not JSON within our bounds."""
-    found = remembered(reply, memory).json
-    return None if found is _MISSING else found
-
-
 def _views(replies: Sequence[Reply], memory: Memory | None = None) -> dict[Question, View]:
     """The latest reply to each question."""
     memory = {} if memory is None else memory
-    return {reply.question: remembered(reply, memory) for reply in replies}
+    return {reply.question: _remembered(reply, memory) for reply in replies}
 
 
 def _dig(value: Any, path: Iterable[str]) -> Any:
@@ -1325,6 +1319,22 @@ class Rules:
             for ask in server.questions
             if (server.id, ask.question) not in asked
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The rules over one conversation: what was read of a reply for one question is known for the next."""
+
+    rules: Rules
+    memory: Memory = field(default_factory=dict)
+
+    def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None:
+        """As `Rules.next_question`."""
+        return self.rules.next_question(target, replies, self.memory)
+
+    def identify(self, target: Target, replies: Sequence[Reply]) -> Identity:
+        """As `Rules.identify`."""
+        return self.rules.identify(target, replies, self.memory)
 
 
 def _limit(server: Server) -> int:

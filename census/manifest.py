@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -51,12 +51,17 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A finished run. `manifest` is its manifest as read, `files` the files it lists."""
+    """A finished run. `manifest` is its manifest as read, `files` the files it lists.
+
+    `earlier` are the files that were replaced when the run was derived again: one tuple for each time, the first
+    published first. No reader takes them for the run's own.
+    """
 
     run_id: str
     folder: Path
     manifest: Mapping[str, Any]
     files: tuple[File, ...]
+    earlier: tuple[tuple[File, ...], ...] = ()
 
     def paths(self, table: str) -> list[Path]:
         """The Parquet files of one table."""
@@ -67,7 +72,13 @@ class Run:
 
         Every file is read and hashed but, unless `thorough`, large ones of EVIDENCE, of which the size must do.
         """
-        return [problem for file in self.files if (problem := _damage(self.folder / file.path, file, thorough))]
+        files = self.files + tuple(file for files in self.earlier for file in files)
+        return [problem for file in files if (problem := _damage(self.folder / file.path, file, thorough))]
+
+    def as_published(self) -> Run:
+        """The run with the derived tables that it was first published with."""
+        kept = {file.table: file for files in reversed(self.earlier) for file in files}
+        return replace(self, files=tuple(kept.get(file.table, file) for file in self.files), earlier=())
 
 
 EVIDENCE = ("replies", "bodies")
@@ -102,7 +113,7 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def manifest_text(run_id: str, files: list[File], **facts: Any) -> str:
+def manifest_text(run_id: str, files: Sequence[File], **facts: Any) -> str:
     """The manifest of a run as JSON with sorted keys: equal runs have equal manifests."""
     content = {"format": FORMAT, "run_id": run_id, "files": [asdict(file) for file in files], **facts}
     return json.dumps(content, sort_keys=True, indent=1) + "\n"
@@ -114,12 +125,13 @@ def read_run(folder: Path) -> Run:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         files = tuple(_file(path, entry) for entry in manifest["files"])
+        earlier = tuple(tuple(_file(path, entry) for entry in entries) for entries in manifest.get("earlier", ()))
         run_id = str(manifest["run_id"])
     except FileNotFoundError:
         raise SnapshotError(f"{folder}: no finished run here ({MANIFEST} is missing)") from None
     except (OSError, ValueError, KeyError, TypeError) as problem:
         raise SnapshotError(f"{path}: not a readable manifest ({problem!r}); the run is damaged") from None
-    return Run(run_id, folder, manifest, files)
+    return Run(run_id, folder, manifest, files, earlier)
 
 
 def _file(manifest: Path, entry: Mapping[str, Any]) -> File:

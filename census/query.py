@@ -24,6 +24,9 @@ from census.schema import tables, views
 Moment = datetime | date | str | None
 """A UTC time, a day, or text such as `2026-11` or `2026-11-22T15:00`."""
 
+AS_PUBLISHED = "hosts_as_published"
+_ABOUT_PUBLISHED = "hosts, as each run was first published: what census derive replaced since is in it as it was."
+
 _QUERIES = ("SELECT", "MULTI")
 """DuckDB's kinds of statement that are queries. DESCRIBE, SHOW and SUMMARIZE count as SELECT, PIVOT as MULTI."""
 
@@ -134,8 +137,15 @@ def _whole(runs: Sequence[Run], damaged: Callable[[str], None] | None) -> list[R
 def _create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
     for table in tables().values():
         _create(connection, table.name, table_sql(table, runs), table.about)
+    _create(connection, AS_PUBLISHED, _published_sql(runs), _ABOUT_PUBLISHED)
     for view in views().values():
         _create(connection, view.name, view.sql, view.contract)
+
+
+def _published_sql(runs: Sequence[Run]) -> str:
+    if not any(run.earlier for run in runs):
+        return "SELECT * FROM hosts"
+    return table_sql(tables()["hosts"], [run.as_published() for run in runs])
 
 
 def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str, about: str) -> None:
@@ -149,7 +159,9 @@ def _create(connection: duckdb.DuckDBPyConnection, name: str, sql: str, about: s
 def _lock(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
     """From now on the connection opens the files of these runs and nothing else, and keeps its settings."""
     paths = ", ".join(
-        duck.text(str(path.absolute())) for run in runs for table in tables() for path in run.paths(table)
+        duck.text(str(path.absolute()))
+        for run in runs
+        for path in (*(path for table in tables() for path in run.paths(table)), *run.as_published().paths("hosts"))
     )
     connection.execute(f"SET allowed_paths = [{paths}]")
     connection.execute("SET python_enable_replacements = false")

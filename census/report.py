@@ -15,7 +15,7 @@ import re
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -28,7 +28,7 @@ import pyarrow.parquet as pq
 from rich.cells import cell_len
 
 from census import duck, hostile, query, resources, schema
-from census.errors import DataError, QueryError
+from census.errors import DataError, QueryError, SnapshotError
 
 FORMATS = ("table", "csv", "json", "markdown", "parquet")
 """How an answer can be written. All but parquet are text."""
@@ -198,6 +198,13 @@ def _words(folder: Path | None) -> dict[str, str]:
     return {path.stem: _contract(path)[1] for path in [*files, *own]}
 
 
+def _words_beside(connection: duckdb.DuckDBPyConnection, folder: Path | None) -> dict[str, str]:
+    """The shared relations, but for the one that a connection to runs has itself."""
+    known = connection.execute("SELECT count(*) FROM duckdb_views() WHERE view_name = ?", [query.AS_PUBLISHED])
+    there = bool(known.fetchall()[0][0])
+    return {name: sql for name, sql in _words(folder).items() if not (there and name == query.AS_PUBLISHED)}
+
+
 def _contract(path: Path) -> tuple[str, str]:
     lines = path.read_text(encoding="utf-8").splitlines()
     about = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
@@ -233,6 +240,8 @@ class _Run:
     shard: int
     sampled: bool
     geo: tuple[Mapping[str, Any], ...] | None
+    rules: tuple[str, str]
+    derived_at: datetime | None
 
     @property
     def shards(self) -> int:
@@ -279,7 +288,8 @@ def _digits(moment: str | datetime | None) -> str:
 
 def _runs(connection: duckdb.DuckDBPyConnection) -> tuple[_Run, ...]:
     columns = "run_id, started_at, is_simulated, target_set, seed, shards, shard, settings, geo"
-    rows = connection.execute(f"SELECT {columns} FROM runs ORDER BY run_id").fetchall()
+    rules = "coalesce(derived_census_version, census_version), coalesce(derived_data_version, data_version), derived_at"
+    rows = connection.execute(f"SELECT {columns}, {rules} FROM runs ORDER BY run_id").fetchall()
     if not rows:
         raise QueryError("there is no finished run to report on; 'census scan' or 'census simulate' makes one")
     return tuple(_run(row) for row in rows)
@@ -288,7 +298,8 @@ def _runs(connection: duckdb.DuckDBPyConnection) -> tuple[_Run, ...]:
 def _run(row: tuple[Any, ...]) -> _Run:
     settings = json.loads(row[7])
     sampled = isinstance(settings, dict) and settings.get("max_targets") is not None
-    return _Run(row[0], row[1], row[2], (row[3], row[4], row[5]), row[6], sampled, row[8] and tuple(row[8]))
+    census, geo, rules = (row[3], row[4], row[5]), row[8] and tuple(row[8]), (row[9], row[10])
+    return _Run(row[0], row[1], row[2], census, row[6], sampled, geo, rules, row[11])
 
 
 def _known(run_id: str, known: Sequence[_Run]) -> _Run:
@@ -364,17 +375,26 @@ def answer(
     by: str = "family_raw",
     suspects: str = "include",
     limit: int | None = None,
+    say: Callable[[str], None] = lambda text: None,
 ) -> Answer:
     """Ask one question of the runs in folder `output`. Raises QueryError and SnapshotError.
 
-    `arguments` are the runs the report asks for, in its order, and `parameter=value` for everything else.
+    `arguments` are the runs the report asks for, in its order, and `parameter=value` for everything else. A damaged run
+    is left out: `say` is told so, and the answer has it among its footnotes; one that was asked for is an error.
     """
     parameters = _arguments(_find(name, None), arguments)
     named = _runs_named(_find(name, None), parameters)
-    with closing(query.connect(output)) as connection:
-        chosen = select_runs(connection, since, until, runs or _whole(connection, named))
+    damaged: list[str] = []
+    with closing(query.connect(output, damaged=damaged.append)) as connection:
+        try:
+            chosen = select_runs(connection, since, until, runs or _whole(connection, named))
+        except QueryError as problem:
+            raise SnapshotError("; ".join([str(problem), *damaged])) if damaged else problem from None
+    for note in damaged:
+        say(f"{note}; census verify says more")
     with closing(query.connect(output, runs=chosen)) as connection:
-        return ask(connection, name, parameters=parameters, suspects=suspects, by=by, limit=limit)
+        told = ask(connection, name, parameters=parameters, suspects=suspects, by=by, limit=limit)
+    return replace(told, footnotes=(*(f"Damaged: {note}" for note in damaged), *told.footnotes))
 
 
 def _runs_named(report: Report, parameters: Mapping[str, str]) -> list[str]:
@@ -419,7 +439,7 @@ def ask(
     bound = {key: _bound(report, key, value, known) for key, value in values.items()}
     bound["suspects"] = _one_of("--suspects", suspects, SUSPECTS)
     covered = _covered(known, [value for value in bound.values() if isinstance(value, list)])
-    asker = _Asker(connection, _words(folder), bound, report.name)
+    asker = _Asker(connection, _words_beside(connection, folder), bound, report.name)
     facts = asker.run(report.facts).to_pylist()[0]
     rows = asker.run(report.sql)
     return Answer(
@@ -546,8 +566,27 @@ def _footnotes(report: Report, covered: Sequence[_Run], of_hosts: bool) -> Itera
             yield f"Of the census of {group[0].run_id} only {len(group)} of {group[0].shards} shards are covered."
     if any(run.sampled for run in covered):
         yield "Only a sample of the target list was asked: shares are estimates of those of the whole list."
+    if compared:
+        yield from _rules_notes(covered)
     if report.located:
         yield from _credits(covered)
+
+
+def _rules_notes(covered: Sequence[_Run]) -> Iterator[str]:
+    """Whether a change can be the rules' doing, and what they alone changed."""
+    if len({run.rules for run in covered}) > 1:
+        with_ = "; ".join(f"{run.run_id} with census {run.rules[0]}, data {run.rules[1]}" for run in covered)
+        oldest = covered[0].run_id
+        yield (
+            f"Not concluded with the same rules ({with_}): a change may be the rules' doing and not the world's. "
+            f"'census derive {oldest}' concludes the older one again with today's."
+        )
+    for run in covered:
+        if run.derived_at is not None:
+            yield (
+                f"{run.run_id} was derived again on {_short(run.derived_at)}: what that changed since it was published "
+                "is in the rows of kind 'rules', and in no other."
+            )
 
 
 def _credits(covered: Sequence[_Run]) -> Iterator[str]:

@@ -13,19 +13,20 @@ import logging
 import resource
 import traceback
 from collections import Counter
-from collections.abc import Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, cast
 
 from census import __version__, resources
 from census.errors import CensusError, ContactError, ScanStopped, SnapshotError, TargetError, UsageError
 from census.families import Families
-from census.identify import Memory, Rules, body
+from census.identify import Reading, Rules
 from census.locate import Locator, Networks
-from census.model import Conversation, Finding, Outcome, Target
+from census.model import Conversation, Finding, Lineage, Outcome, Question, Target
 from census.pace import Pace
 from census.probe import Limits, Prober, Route, allowed, user_agent
 from census.schema import SCHEMA_VERSION
@@ -54,6 +55,13 @@ MAX_FAULTS = 1000
 
 WAITING_BLOCKS = 4
 """Finished blocks waiting to be written; beyond these, senders wait for the disk."""
+
+LONG_ANSWERS = 64 << 10
+"""Bytes of answers from which a conversation is concluded in steps: an inventory of thousands of models takes seconds,
+in which the answers of other hosts would be late."""
+
+MODELS_A_STEP = 200
+"""Models classified in one step: some 20 ms."""
 
 SPARE_DESCRIPTORS = 64
 """File descriptors kept for files, databases and the terminal."""
@@ -129,18 +137,33 @@ class Stages:
         locator = Locator.open([Path(p) for p in geo], simulated=simulated)
         return cls(Rules.load(), Families.load(), Suspicions.load(), locator, Networks.load())
 
-    def conclude(self, conversation: Conversation, memory: Memory | None = None) -> Finding:
-        """All that follows from one conversation, with no network and no clock; `memory` is the plan's, if any."""
-        memory = {} if memory is None else memory
-        target = conversation.target
-        identity = self.rules.identify(target, conversation.replies, memory)
-        seen = conversation.asked_at
-        lineages = tuple(self.families.classify(model, observed_at=seen) for model in identity.models or ())
-        doubt = self.suspicions.judge(conversation, identity, partial(body, memory=memory))
+    @property
+    def questions(self) -> frozenset[Question]:
+        """Everything that may be sent. Raises DataError when one of them may never be."""
+        return allowed(self.rules.questions() | self.suspicions.questions())
+
+    def conclude(self, conversation: Conversation, reading: Reading | None = None) -> Finding:
+        """All that follows from one conversation, with no network and no clock; `reading` is the plan's, if any."""
+        steps = self.concluding(conversation, reading)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return cast(Finding, done.value)
+
+    def concluding(self, conversation: Conversation, reading: Reading | None = None) -> Generator[None, None, Finding]:
+        """`conclude` in steps of MODELS_A_STEP models."""
+        target, seen = conversation.target, conversation.asked_at
+        identity = (reading or self.rules).identify(target, conversation.replies)
+        models, lineages = identity.models or (), list[Lineage]()
+        for start in range(0, len(models), MODELS_A_STEP):
+            lineages += [self.families.classify(m, observed_at=seen) for m in models[start : start + MODELS_A_STEP]]
+            yield
+        doubt = self.suspicions.judge(conversation, identity)
         place = self.locator.locate(target.ip)
         kind, tier, rule = self.networks.classify(place.asn, place.as_name)
         place = replace(place, network_type=kind, tier=tier, network_rule=rule)
-        return Finding(conversation, identity, lineages, doubt, place)
+        return Finding(conversation, identity, tuple(lineages), doubt, place)
 
 
 @dataclass(frozen=True)
@@ -166,9 +189,16 @@ class Order:
         """Targets of one block."""
         return min(self.block_size, self.n - block * self.block_size)
 
+    @property
+    def n_blocks(self) -> int:
+        """Blocks of this shard."""
+        return -(-(-(-self.n // self.block_size) - self.shard) // self.shards)
+
     def total(self) -> int:
-        """Targets of this shard."""
-        return sum(map(self.length, self.blocks()))
+        """Targets of this shard: all blocks are full but the last of the whole set."""
+        last = -(-self.n // self.block_size) - 1
+        missing = self.block_size - self.length(last) if self.n and last % self.shards == self.shard else 0
+        return self.n_blocks * self.block_size - missing
 
     def block(self, number: int) -> Iterator[Target]:
         """The targets of one block, made as they are asked for."""
@@ -242,6 +272,25 @@ def draft_of(settings: Settings, targets: TargetSet, out: Path, now: datetime | 
     return Draft.create(out, run_id, plan, lambda folder: targets.save(folder / TARGETS_FILE))
 
 
+def require_route(draft: Draft, route: Route | None) -> None:
+    """Simulated addresses are asked through a route and never as they stand. Raises UsageError when there is none."""
+    if route is None and Settings.from_json(draft.plan["settings"]).simulated:
+        raise UsageError(f"{draft.run_id} is of a simulated internet: census simulate --resume {draft.run_id}")
+
+
+def relocate(draft: Draft, geo: Sequence[str], endpoints: Sequence[str]) -> None:
+    """Go on with a run of a simulated internet that has its geolocation database elsewhere now.
+
+    Raises UsageError for a run of another internet than the one of these `endpoints`, or of the real one.
+    """
+    settings = Settings.from_json(draft.plan["settings"])
+    asked = {target.endpoint for target in TargetSet.load(draft.folder / TARGETS_FILE)} if settings.simulated else {""}
+    if not asked <= set(endpoints):
+        draft.close()
+        raise UsageError(f"{draft.run_id} is not a run of this scenario: name the one it began with (--scenario)")
+    draft.plan["settings"] = replace(settings, geo=tuple(geo)).to_json()
+
+
 def raise_descriptor_limit(senders: int) -> None:
     """Make room for `senders` connections. Raises UsageError when the system's hard limit does not allow it."""
     need = senders + SPARE_DESCRIPTORS
@@ -292,12 +341,14 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     usual = gc.get_threshold()
     gc.freeze()
     gc.set_threshold(COLLECT_AFTER, *usual[1:])
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None)
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None) as runner:
-            return runner.run(work)
+        return runner.run(work)
     finally:
         gc.set_threshold(*usual)
         gc.unfreeze()
+        with suppress(OSError, RuntimeError):  # out of descriptors, uvloop cannot even end: what it was told counts
+            runner.close()
 
 
 class Scan:
@@ -310,15 +361,22 @@ class Scan:
         self.settings = Settings.from_json(draft.plan["settings"])
         self.targets = TargetSet.load(draft.folder / TARGETS_FILE)
         self.order = order_of(self.settings, self.targets)
-        self.questions = allowed(stages.rules.questions())
+        self.questions = stages.questions
         self._route = route
+        require_route(draft, route)
         self._faults = 0
         self._stopping = asyncio.Event()
+        self._unasked_yet: set[asyncio.Task[None]] = set()
         self._log = _run_log(draft)
 
     def stop(self) -> None:
-        """Ask no further target; what is in flight is finished, and whole blocks are kept."""
+        """Ask no further target; what is in flight is finished, and whole blocks are kept.
+
+        Who still waits for admission to a first connection has not been asked, and is not asked any more.
+        """
         self._stopping.set()
+        for sender in self._unasked_yet:
+            sender.cancel()
 
     async def run(self) -> None:
         """Ask every target of every block not yet committed. Raises ScanStopped when stopped before the end."""
@@ -329,7 +387,8 @@ class Scan:
         async with self._pace() as pace, self._prober(optouts, pace) as prober:
             await self._ask_all(pace, prober, optouts)
         if self._stopping.is_set() and self._missing():
-            raise ScanStopped(f"stopped; nothing is lost: continue with census scan --resume {self.draft.run_id}")
+            command = "simulate" if self.settings.simulated else "scan"
+            raise ScanStopped(f"stopped; nothing is lost: continue with census {command} --resume {self.draft.run_id}")
 
     def _pace(self) -> Pace:
         return Pace(self.settings.rate, self.settings.network_rate, self.settings.senders)
@@ -343,8 +402,12 @@ class Scan:
             user_agent=user_agent(__version__, s.contact),
             route=self._route,
             excluded=optouts.reason,
-            admit=pace.admit,
+            admit=partial(self._admit, pace),
         )
+
+    async def _admit(self, pace: Pace, ip: str) -> None:
+        await pace.admit(ip)
+        self._unasked_yet.discard(_this_task())
 
     async def _ask_all(self, pace: Pace, prober: Prober, optouts: _OptOuts) -> None:
         finished: asyncio.Queue[_Block | None] = asyncio.Queue(WAITING_BLOCKS)
@@ -375,6 +438,9 @@ class Scan:
         self, pace: Pace, prober: Prober, block: _Block, target: Target, finished: asyncio.Queue[_Block | None]
     ) -> None:
         try:
+            if self._stopping.is_set():
+                return
+            self._unasked_yet.add(_this_task())
             finding = await self._ask(prober, target)
             block.findings.append(finding)
             block.left -= 1
@@ -382,20 +448,33 @@ class Scan:
             if block.left == 0:
                 await finished.put(block)
         finally:
+            self._unasked_yet.discard(_this_task())
             pace.senders.release()
 
     async def _ask(self, prober: Prober, target: Target) -> Finding:
         asked_at = datetime.now(UTC).replace(tzinfo=None)
         try:
-            memory: Memory = {}
-            plan = partial(self.stages.rules.next_question, memory=memory)
-            return self.stages.conclude(await prober.converse(target, plan), memory)
+            reading = Reading(self.stages.rules)
+            conversation = await prober.converse(target, self.stages.suspicions.plan(reading))
+            return await self._conclude(conversation, reading)
         except CensusError:
             raise
         except Exception as fault:
             self._fault(target, fault)
             problem = f"fault of the census: {type(fault).__name__}"
             return Finding(Conversation(target, Outcome.UNKNOWN_ERROR, asked_at, error=problem))
+
+    async def _conclude(self, conversation: Conversation, reading: Reading) -> Finding:
+        """At once, or from long answers in steps, between which other hosts are heard."""
+        if sum(len(reply.body) for reply in conversation.replies) < LONG_ANSWERS:
+            return self.stages.conclude(conversation, reading)
+        steps = self.stages.concluding(conversation, reading)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as done:
+                return cast(Finding, done.value)
+            await asyncio.sleep(0)
 
     def _fault(self, target: Target, fault: Exception) -> None:
         self._log.error("%s\n%s", target.endpoint, "".join(traceback.format_exception(fault)))
@@ -455,6 +534,12 @@ class Scan:
         }
 
 
+def _this_task() -> asyncio.Task[None]:
+    task = asyncio.current_task()
+    assert task is not None
+    return task
+
+
 def _pairs(counts: Any) -> list[dict[str, Any]]:
     return [{"name": str(name), "n": n} for name, n in sorted(counts.items())]
 
@@ -478,12 +563,12 @@ def plan_text(settings: Settings, targets: TargetSet, rules: Rules) -> str:
         f"duplicates         {targets.n_duplicates}",
         f"invalid lines      {targets.n_invalid}",
         *(f"excluded           {n} ({reason})" for reason, n in sorted(targets.n_excluded.items())),
-        f"blocks             {len(order.blocks())} of at most {order.block_size} targets",
+        f"blocks             {order.n_blocks} of at most {order.block_size} targets",
         f"pace               {settings.rate:g} new connections a second, {settings.network_rate:g} to one network, "
         f"{settings.senders} in flight",
         f"at least           {order.total() / settings.rate:.0f} s at that rate",
         f"User-Agent         {user_agent(__version__, settings.contact)}",
         "questions it may ask, and no other:",
-        *(f"  {question}" for question in sorted(map(str, allowed(rules.questions())))),
+        *(f"  {question}" for question in sorted(map(str, allowed(rules.questions() | Suspicions.load().questions())))),
     ]
     return "\n".join(lines)

@@ -6,8 +6,10 @@ one rename to `<out>/runs/<run_id>/`. No other module writes there.
 
 from __future__ import annotations
 
+import ctypes
 import fcntl
 import hashlib
+import hmac
 import json
 import logging
 import os
@@ -16,8 +18,9 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import datetime
+from functools import partial
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -71,27 +74,39 @@ _PLACE_COLUMNS = ("country", "region", "city", "asn", "as_name", "network_type",
 
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
+_compact = json.JSONEncoder(separators=(",", ":")).encode
 _lineage_values = attrgetter(*_LINEAGE_COLUMNS)
 _model_values = attrgetter(*_MODEL_COLUMNS)
 _place_values = attrgetter(*_PLACE_COLUMNS)
 
 
-def rows(run_id: str, finding: Finding, block: int) -> Rows:
+def rows(run_id: str, finding: Finding, block: int, salt: bytes | None = None) -> Rows:
     """The rows of one finding by table, columns by name as in `schemas/tables/`.
 
-    One row of probes; one of replies and of bodies for each reply; and, where a server was identified, one of hosts
-    and one of models for each model. Bodies that are equal come once.
+    One row of probes; one of replies and of bodies for each reply; and the rows of `derived_rows`. Bodies that are
+    equal come once.
     """
-    conversation, identity = finding.conversation, finding.identity
+    conversation = finding.conversation
     key = _key(run_id, conversation)
-    found: Rows = {table: [] for table in _FOUND}
+    found = derived_rows(run_id, finding, salt)
     found["probes"] = [_probe_row(key, finding, block)]
     found["replies"] = [_reply_row(key, seq, reply) for seq, reply in enumerate(conversation.replies)]
     found["bodies"] = _body_rows(run_id, found["replies"], conversation.replies)
-    if identity.server is not None:
+    return found
+
+
+def derived_rows(run_id: str, finding: Finding, salt: bytes | None = None) -> Rows:
+    """What is concluded, not observed: where a server was identified, a row of hosts and one of models for each model.
+
+    `salt` is the secret of the installation marks (`installation_salt`); without it there are none.
+    """
+    found: Rows = {table: [] for table in _FOUND}
+    if finding.identity.server is not None:
+        key = _key(run_id, finding.conversation)
         pairs = _with_lineages(finding)
         found["models"] = [_model_row(key, i, model, lineage) for i, (model, lineage) in enumerate(pairs)]
         found["hosts"] = [_host_row(key, finding, found["models"])]
+        _mark(found["hosts"][0], found["models"], salt)
     return found
 
 
@@ -119,6 +134,7 @@ def _probe_row(key: Row, finding: Finding, block: int) -> Row:
         "connections": talk.connections,
         "server": finding.identity.server,
         "block": block,
+        **_tls_part(talk.certificate),
     }
 
 
@@ -189,7 +205,7 @@ def _inventory_part(identity: Identity, models: Sequence[Row]) -> Row:
         "n_models": len(models) if known else None,
         "n_running": _n_running(models) if known else None,
         "families": families(row["family_raw"] for row in local),
-        "lineages": sorted({row["brand_family"] for row in local if row["brand_family"]}),
+        "lineages": sorted({row["brand_family"] for row in local if row["brand_family"] and not row["claimed_brand"]}),
         "inventory_hash": inventory_hash(models) if known else None,
     }
 
@@ -211,7 +227,7 @@ def families(declared: Iterable[str | None]) -> list[str]:
 def inventory_hash(models: Iterable[Row]) -> str:
     """SHA-256 over the sorted (name, digest) pairs as JSON: equal inventories in any order have equal hashes."""
     pairs = sorted([row["name"], row["digest"] or ""] for row in models)
-    return hashlib.sha256(json.dumps(pairs, separators=(",", ":")).encode()).hexdigest()
+    return hashlib.sha256(_compact(pairs).encode()).hexdigest()
 
 
 def _tls_part(certificate: Certificate | None) -> Row:
@@ -223,6 +239,72 @@ def _tls_part(certificate: Certificate | None) -> Row:
         "tls_not_before": certificate and certificate.not_before,
         "tls_not_after": certificate and certificate.not_after,
     }
+
+
+# --- which installation ----------------------------------------------------------------------------------------------
+
+SALT = "installation-salt"
+"""File of the operator's secret, in the output folder beside `runs/`: never in a run, its owner's alone to read."""
+
+_SALT_BYTES = 32
+"""As many as the hash has: more would add nothing."""
+
+
+def installation_salt(out: Path) -> bytes:
+    """The secret of an output folder, made when it is first asked for. Raises SnapshotError for a damaged one.
+
+    Marks are equal for equal files on disk as long as the secret is, so it has to stay with the runs it marked.
+    """
+    path = out / SALT
+    with _told_of_salt(path), suppress(FileNotFoundError):
+        return _whole_salt(path)
+    with _told_of_salt(path):
+        _make_salt(path)
+        return _whole_salt(path)
+
+
+def _whole_salt(path: Path) -> bytes:
+    salt = path.read_bytes()
+    if len(salt) != _SALT_BYTES:
+        raise SnapshotError(f"{path}: {len(salt)} bytes, but {_SALT_BYTES} were written; restore it from a copy")
+    return salt
+
+
+def _make_salt(path: Path) -> None:
+    """Two processes may do so at once: the first link wins, and both read what it holds."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{_TEMPORARY}{path.name}-{secrets.token_hex(4)}")
+    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+        file.write(secrets.token_bytes(_SALT_BYTES))
+        _sync(file)
+    with suppress(FileExistsError):
+        path.hardlink_to(new)
+    new.unlink()
+
+
+@contextmanager
+def _told_of_salt(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as problem:
+        raise SnapshotError(f"{path}: {problem.strerror}; installations cannot be marked without it") from None
+
+
+def _mark(host: Row, models: Sequence[Row], salt: bytes | None) -> None:
+    """Mark each model that is a file of this host, and the host by all of them."""
+    triples = []
+    for row in models:
+        triple = [row["name"], row["digest"], row["modified_at_raw"]]
+        mine = salt is not None and not row["is_remote"] and all(triple)
+        triples += [triple] if mine else []
+        row["installation_mark"] = _hmac(salt, triple) if salt is not None and mine else None
+    host["installation"] = _hmac(salt, sorted(triples)) if salt is not None and triples else None
+
+
+def _hmac(salt: bytes, value: Sequence[Any]) -> str:
+    return hmac.digest(salt, _compact(value).encode(), "sha256").hex()
 
 
 # --- blocks ----------------------------------------------------------------------------------------------------------
@@ -263,13 +345,16 @@ def _as_list(found: Sequence[Row], table: Table) -> pa.Array:
     return pa.ListArray.from_arrays(pa.array([0, len(values)], type=pa.int32()), values)
 
 
-def _batches(run_id: str, findings: Sequence[Finding], block: int) -> Iterator[pa.RecordBatch]:
+_Maker = Callable[[Finding], Rows]
+
+
+def _batches(make: _Maker, findings: Sequence[Finding]) -> Iterator[pa.RecordBatch]:
     for portion in _portions(findings):
-        found = [_safe_rows(run_id, finding, block) for finding in portion]
+        found = [_safe_rows(make, finding) for finding in portion]
         try:
             yield _batch(_merged(found))
         except _Unstorable:
-            yield _batch(_merged(_storable(run_id, portion, block)))
+            yield _batch(_merged(_storable(make, portion)))
 
 
 def _portions(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
@@ -287,22 +372,22 @@ def _portions(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
         yield portion
 
 
-def _safe_rows(run_id: str, finding: Finding, block: int) -> Rows:
+def _safe_rows(make: _Maker, finding: Finding) -> Rows:
     """The rows of a finding; where they cannot be made, those of its outcome `unknown-error` with the reason."""
     try:
-        return rows(run_id, finding, block)
+        return make(finding)
     except Exception as problem:
-        return rows(run_id, _told(finding, problem), block)
+        return make(_told(finding, problem))
 
 
-def _storable(run_id: str, portion: Sequence[Finding], block: int) -> Iterator[Rows]:
+def _storable(make: _Maker, portion: Sequence[Finding]) -> Iterator[Rows]:
     """The rows of each finding alone: one that does not fit its columns costs its neighbours nothing."""
     for finding in portion:
-        found = _safe_rows(run_id, finding, block)
+        found = _safe_rows(make, finding)
         try:
             _batch(found)
         except _Unstorable as problem:
-            found = rows(run_id, _told(finding, problem), block)
+            found = make(_told(finding, problem))
         yield found
 
 
@@ -395,6 +480,7 @@ class Draft:
         try:
             self._sweep()
             self.plan: dict[str, Any] = _read_plan(self.folder)
+            self._salt = installation_salt(out)
             self._adopt()
         except BaseException:
             self.close()
@@ -457,11 +543,12 @@ class Draft:
         if block in self._blocks:
             return
         folder = self.folder / _BLOCKS
-        partial = folder / f"{_TEMPORARY}{block:08d}"
-        with _told_of_disk(self.folder), _removed_on_failure(partial):
-            counts = _write_block(partial, _batches(self.run_id, findings, block))
-            final = folder / f"{block:08d}-{sha256(partial)[:_DIGEST_DIGITS]}{_BLOCK}"
-            partial.rename(final)
+        partial_file = folder / f"{_TEMPORARY}{block:08d}"
+        make = partial(rows, self.run_id, block=block, salt=self._salt)
+        with _told_of_disk(self.folder), _removed_on_failure(partial_file):
+            counts = _write_block(partial_file, _batches(make, findings))
+            final = folder / f"{block:08d}-{sha256(partial_file)[:_DIGEST_DIGITS]}{_BLOCK}"
+            partial_file.rename(final)
             _sync_path(folder)
         self._blocks[block] = final
         self._counts += counts
@@ -684,9 +771,9 @@ def _one_row(table: str, row: Row) -> Iterator[pa.Table]:
     yield pa.Table.from_pylist([row], schema=tables()[table].arrow)
 
 
-def _write_table(folder: Path, table: str, groups: Iterator[pa.Table]) -> File:
+def _write_table(folder: Path, table: str, groups: Iterator[pa.Table], part: str = "part-0000") -> File:
     """Write one file, each of `groups` as a row group. A null in a required column is refused."""
-    path = folder / table / "part-0000.parquet"
+    path = folder / table / f"{part}.parquet"
     path.parent.mkdir()
     schema, n = tables()[table].arrow, 0
     with pq.ParquetWriter(
@@ -707,11 +794,16 @@ def _dictionary(table: str) -> bool:
 
 def _sorted(connection: duckdb.DuckDBPyConnection, table: Table, blocks: Sequence[Path]) -> Iterator[pa.Table]:
     """The rows of a table over all blocks in its order, a row group at a time, in bounded memory."""
-    order = ", ".join(f"{duck.name(column)} NULLS LAST" for column in table.sort)
     batches = (batch for path in blocks for batch in _read_block(path, table.name))
+    connection.register("found", pa.RecordBatchReader.from_batches(table.arrow, batches))
+    return _ordered(connection, table, "SELECT * FROM found")
+
+
+def _ordered(connection: duckdb.DuckDBPyConnection, table: Table, sql: str) -> Iterator[pa.Table]:
+    """The rows of a query, which has the columns of the table, in the table's order, a row group at a time."""
+    order = ", ".join(f"{duck.name(column)} NULLS LAST" for column in table.sort)
     with _told_of_duckdb(table.name):
-        connection.register("found", pa.RecordBatchReader.from_batches(table.arrow, batches))
-        reader = connection.sql(f"SELECT * FROM found ORDER BY {order}").to_arrow_reader(ROW_GROUP)
+        reader = connection.sql(f"{sql} ORDER BY {order}").to_arrow_reader(ROW_GROUP)
         for group in _regrouped(reader, ROW_GROUP):
             yield group.cast(table.arrow)
 
@@ -823,6 +915,195 @@ def _body_groups(ordered: pa.Table) -> Iterator[pa.Table]:
         yield ordered.slice(start, end - start)
 
 
+# --- a run derived again ---------------------------------------------------------------------------------------------
+
+DERIVED = ("probes", "hosts", "models")
+"""The tables with something concluded in them. Of probes it is the column `server` only."""
+
+_EARLIER = "earlier"
+_KEPT = ".kept"
+"""What was replaced stays in this folder of the run; files end so, that no pattern for Parquet files finds them."""
+
+_DERIVING = f"{_TEMPORARY}derive-"
+
+_DERIVED_ROWS = 8192
+"""Rows of hosts and models in memory at once; one host more may have 20,000."""
+
+
+@contextmanager
+def workshop(out: Path, run_id: str) -> Iterator[Path]:
+    """An empty folder beside the unfinished runs to derive a run in, owned by one process at a time.
+
+    Removed at the end, or by the next owner after a kill. Raises SnapshotError when another process derives the run.
+    """
+    folder = _draft_folder(out, run_id).with_name(f"{_DERIVING}{run_id}")
+    with _told_of_deriving(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            for path in folder.iterdir():
+                if path.name != _LOCK:
+                    _remove(path)
+            try:
+                yield folder
+            finally:
+                _remove(folder)
+
+
+@contextmanager
+def _told_of_deriving(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise SnapshotError(
+            f"{problem.filename or folder}: {problem.strerror or problem}; the run is as it was: make room or mend the "
+            "folder, then derive it again"
+        ) from None
+
+
+def rederive(run: Run, findings: Iterable[Finding], row: Row, work: Path, salt: bytes | None) -> bool:
+    """Replace what is derived in a finished run, in one step; False when nothing would change.
+
+    Readers see the run as it was or as it is then, also after a kill. What is replaced is kept below `earlier/`,
+    under names that no pattern for Parquet files finds.
+
+    Args:
+        findings: one for each endpoint that replied; the others stay as they are.
+        row: the row of `runs`, of which only `derived_at` may differ when nothing changes.
+        work: what `workshop` gave. salt: what `installation_salt` gave.
+    """
+    new = work / "run"
+    new.mkdir()
+    files = _derived_files(run, _derived_batches(run.run_id, findings, salt), row, work, new)
+    if not _differs(run, files, row):
+        return False
+    kept = [file for file in run.files if file.table not in (*DERIVED, "runs")]
+    earlier = (*run.earlier, tuple(_as_kept(run, file) for file in run.files if file not in kept))
+    for old, path in _links(run, kept):
+        (new / path).parent.mkdir(parents=True, exist_ok=True)
+        (new / path).hardlink_to(run.folder / old)
+    facts = {"schema_version": SCHEMA_VERSION, "earlier": [[asdict(file) for file in one] for one in earlier]}
+    _write_text(new / MANIFEST, manifest_text(run.run_id, _in_order([*files, *kept]), **facts))
+    _sync_tree(new)
+    _exchange(new, run.folder)
+    _sync_path(run.folder.parent)
+    return True
+
+
+def _derived_files(run: Run, batches: Iterator[pa.RecordBatch], row: Row, work: Path, new: Path) -> list[File]:
+    """The files have names of their own, so that a reader who knows the old ones never mixes the two."""
+    part = f"derived-{len(run.earlier) + 1:04d}"
+    block = work / f"0{_BLOCK}"
+    _write_block(block, batches)
+    settings: dict[str, str | int] = {"memory_limit": _SORT_MEMORY, "threads": _SORT_THREADS}
+    files = [_write_table(new, "runs", _one_row("runs", row), part)]
+    with duck.open_duckdb(":memory:", temp_directory=str(work / "spill"), **settings) as connection:
+        for name in ("hosts", "models"):
+            files.append(_write_table(new, name, _sorted(connection, tables()[name], [block]), part))
+        hosts = new / "hosts" / f"{part}.parquet"
+        probes = _ordered(connection, tables()["probes"], _probes_sql(run, hosts))
+        files.append(_write_table(new, "probes", probes, part))
+    return files
+
+
+def _derived_batches(run_id: str, findings: Iterable[Finding], salt: bytes | None) -> Iterator[pa.RecordBatch]:
+    """Rows are made at once and findings let go, since these hold every answer."""
+    portion: Rows = {table: [] for table in _FOUND}
+    for finding in findings:
+        for table, more in derived_rows(run_id, finding, salt).items():
+            portion[table] += more
+        if len(portion["hosts"]) + len(portion["models"]) >= _DERIVED_ROWS:
+            yield _derived_batch(run_id, portion)
+            portion = {table: [] for table in _FOUND}
+    yield _derived_batch(run_id, portion)
+
+
+def _derived_batch(run_id: str, portion: Rows) -> pa.RecordBatch:
+    try:
+        return _batch(portion)
+    except _Unstorable as problem:
+        raise SnapshotError(f"{run_id}: {problem}; the run is as it was") from None
+
+
+def _probes_sql(run: Run, hosts: Path) -> str:
+    """The rows of probes with the servers of `hosts`, and with the certificates that only hosts used to have."""
+    probes, was = (table_sql(tables()[name], [run]) for name in ("probes", "hosts"))
+    tls = [name for name in tables()["probes"].arrow.names if name.startswith("tls_")]
+    replaced = ", ".join(["h.server AS server", *(f"coalesce(p.{name}, o.{name}) AS {name}" for name in tls)])
+    return (
+        f"SELECT p.* REPLACE ({replaced}) FROM ({probes}) AS p "
+        f"LEFT JOIN read_parquet({duck.text(str(hosts.absolute()))}) AS h USING ({_KEY}) "
+        f"LEFT JOIN ({was}) AS o USING ({_KEY})"
+    )
+
+
+def _differs(run: Run, files: Sequence[File], row: Row) -> bool:
+    old = {file.table: file.sha256 for file in run.files}
+    was = run_row(run)
+    return (
+        any(file.sha256 != old.get(file.table) for file in files if file.table in DERIVED)
+        or rules_of(was) != rules_of(row)
+        or was["geo"] != row["geo"]
+    )
+
+
+def rules_of(row: Row) -> tuple[str, str]:
+    """(census_version, data_version) that hosts and models of a run were derived with, from its row of `runs`."""
+    return (
+        row["derived_census_version"] or row["census_version"],
+        row["derived_data_version"] or row["data_version"],
+    )
+
+
+def run_row(run: Run) -> Row:
+    """The row of `runs` of a finished run, with all columns of today. Raises SnapshotError when it is not one."""
+    with duck.open_duckdb() as connection, _told_of_duckdb(str(run.folder)):
+        found = connection.sql(table_sql(tables()["runs"], [run])).to_arrow_table().to_pylist()
+    if len(found) != 1:
+        raise SnapshotError(f"{run.folder}: runs has {len(found)} rows, not one; census verify says more")
+    row: Row = found[0]
+    return row
+
+
+def _as_kept(run: Run, file: File) -> File:
+    return replace(file, path=f"{_EARLIER}/{len(run.earlier) + 1:04d}/{file.path}{_KEPT}")
+
+
+def _links(run: Run, kept: Sequence[File]) -> Iterator[tuple[str, str]]:
+    """(path in the run, path in the new one) of everything that stays: evidence, logs, and what was replaced."""
+    number = f"{_EARLIER}/{len(run.earlier) + 1:04d}"
+    yield from ((file.path, file.path) for file in kept)
+    yield from ((file.path, _as_kept(run, file).path) for file in run.files if file not in kept)
+    yield from ((path.name, path.name) for path in sorted(run.folder.glob("*.log")))
+    old = sorted(path for path in (run.folder / _EARLIER).rglob("*") if path.is_file())
+    yield from ((path.relative_to(run.folder).as_posix(),) * 2 for path in old)
+    yield MANIFEST, f"{number}/{MANIFEST}"
+
+
+def _in_order(files: Iterable[File]) -> list[File]:
+    order = {name: place for place, name in enumerate(tables())}
+    return sorted(files, key=lambda file: (order.get(file.table, len(order)), file.path))
+
+
+_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
+"""From Linux: fcntl.h, linux/fs.h."""
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Give two folders each other's name in one step. Raises SnapshotError where system or disk cannot."""
+    try:
+        rename = ctypes.CDLL(None, use_errno=True).renameat2
+        rename.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+        failed = rename(_AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE) != 0
+        reason = os.strerror(ctypes.get_errno())
+    except AttributeError:
+        failed, reason = True, "this system has no call for it"
+    if failed:
+        raise SnapshotError(
+            f"{other}: two folders cannot be exchanged in one step here ({reason}); the run is as it was: "
+            "copy the output folder to a local disk (ext4, XFS, Btrfs, tmpfs) of a Linux system and derive it there"
+        )
+
+
 # --- verification ----------------------------------------------------------------------------------------------------
 
 
@@ -866,7 +1147,7 @@ def _row_problems(path: Path, file: File, n: int) -> list[str]:
 
 
 def _schema_problems(path: Path, file: File, found: pa.Schema) -> list[str]:
-    """A column may be missing, where it may be null, in a file of an older schema only."""
+    """A column may be missing, where it may be null, in a file that was written before the column came."""
     if file.table not in tables():
         return [f"{path}: no such table: {file.table}"]
     wanted = tables()[file.table].arrow
@@ -878,7 +1159,12 @@ def _schema_problems(path: Path, file: File, found: pa.Schema) -> list[str]:
 
 
 def _required_in(file: File, column: pa.Field) -> bool:
-    return not column.nullable or file.schema_version == SCHEMA_VERSION
+    """A file written with other columns than today's may lack the ones that came later."""
+    return not column.nullable or (file.schema_version == SCHEMA_VERSION and file.columns in ("", _today(file.table)))
+
+
+def _today(table: str) -> str:
+    return tables()[table].fingerprint
 
 
 def _said(column: pa.Field) -> str:
@@ -919,7 +1205,8 @@ _CHECKS: tuple[tuple[str, str], ...] = (
         f"FROM hosts LEFT JOIN (SELECT {_KEY}, count(*) AS n, count(*) FILTER (is_running) AS running, "
         f"list(DISTINCT translate(trim(family_raw, ' '), '{ascii_uppercase}', '{ascii_lowercase}')) "
         "FILTER (trim(family_raw, ' ') <> '' AND is_remote IS NOT TRUE) AS declared, "
-        "list(DISTINCT brand_family) FILTER (brand_family <> '' AND is_remote IS NOT TRUE) AS brands "
+        "list(DISTINCT brand_family) FILTER "
+        "(brand_family <> '' AND is_remote IS NOT TRUE AND claimed_brand IS NULL) AS brands "
         f"FROM models GROUP BY {_KEY}) "
         f"USING ({_KEY}) WHERE coalesce(n, 0) <> coalesce(n_models, 0) "
         "OR coalesce(running, 0) <> coalesce(n_running, 0) "

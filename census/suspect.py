@@ -1,59 +1,101 @@
 """Reasons to doubt a host: decoys, clones, imitations. Reads `data/suspicion.toml`; a doubt never removes a host.
 
 A reason names one of the tests below and its parameters. A test sees one conversation and what was identified in it,
-and answers whether the sign is there; it says nothing when the evidence is missing.
+and answers whether the sign is there; it says nothing when the evidence is missing. What only many conversations
+show, one inventory on many networks, is the report `fleets`.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import UTC, timedelta
-from functools import cached_property, lru_cache
-from itertools import combinations, pairwise
-from operator import ne
+from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Protocol
 
 from census import resources
 from census.errors import DataError
 from census.hostile import Unreadable, read_json
-from census.model import Conversation, Doubt, Identity, Model, Reply
+from census.model import Conversation, Doubt, Identity, Model, Plan, Question, Reply, Target
 
-MAX_PAIRS_OF = 64
-"""Models compared with each other at most: the tests over pairs are quadratic."""
+WEAK: Final = 0.5
+"""Confidence at or below which a server is known by the shape of its answers alone."""
 
-_GO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?(Z|[+-]\d\d:\d\d)")
+MIN_ANSWERS: Final = 2
+"""Answers that make a host look like one that answers everything: one alone says nothing."""
+
+_GO_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{0,8}[1-9])?(Z|[+-](?!00:00)\d\d:\d\d)")
 _HEX64 = re.compile(r"[0-9a-f]{64}")
-_VERSION = re.compile(r"v?(\d+)\.(\d+)\.(\d+)")
+_VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(-rc)?(.?)")
 _SPACED = re.compile(rb'^\s*[\[{]\s*"[^"]*": ')
 _UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
+_RUN = 12
+
+MILLISECOND: Final = 0.001
+"""Seconds by which steps between times may differ and still be equal."""
 
 With = Mapping[str, Any]
+Numbers = tuple[int, int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A stated version, and how much it says: `0.9.1` is that release, `0.9.1-rc0` comes before it, and anything else
+    after the numbers (`0.9.1-7-gabcdef0`) is a build that may hold what came later."""
+
+    numbers: Numbers
+    is_candidate: bool = False
+    is_build: bool = False
+
+    @classmethod
+    def read(cls, text: str | None) -> Version | None:
+        """None when unstated, unreadable, or `0.0.0`, the mark of builds that were not told their version."""
+        match = _VERSION.match(text or "")
+        if match is None or (numbers := (int(match[1]), int(match[2]), int(match[3]))) == (0, 0, 0):
+            return None
+        return cls(numbers, bool(match[4]), not match[4] and bool(match[5]))
+
+    def holds(self, release: Numbers) -> bool:
+        """It certainly has what came with this release."""
+        return self.numbers > release if self.is_candidate else self.numbers >= release
+
+    def precedes(self, release: Numbers) -> bool:
+        """It certainly lacks what came with this release."""
+        return not self.is_build and self.numbers < release
 
 
 class Case:
-    """One conversation under examination, its bodies parsed at most once."""
+    """One conversation under examination. What several tests look at is worked out at most once."""
 
-    def __init__(self, conversation: Conversation, identity: Identity, body: Callable[[Reply], Any]) -> None:
-        self.conversation = conversation
+    def __init__(self, replies: Sequence[Reply], identity: Identity) -> None:
+        self.replies = replies
         self.identity = identity
-        self._body = body
+        self.models = [m for m in identity.models or () if not m.is_remote]
+        self.version = Version.read(identity.version)
+        self.by_ask = {f"{reply.question.method} {reply.question.path}": reply for reply in replies}
+        self._headers: dict[str, list[str]] = {}
+        self._bodies: dict[str, Any] = {}
+        self._kinds: dict[str, list[dict[str, Any]]] = {}
 
-    @cached_property
-    def models(self) -> Sequence[Model]:
-        """The local models the host lists; a cloud's are not its own."""
-        return [m for m in self.identity.models or () if not m.is_remote]
-
-    @cached_property
-    def _bodies(self) -> dict[str, Any]:
-        return {str(reply.question): self._body(reply) for reply in self.conversation.replies if reply.status == 200}
+    def headers(self, name: str) -> list[str]:
+        """The values of a header (its name in lower case) over all replies, in lower case."""
+        if name not in self._headers:
+            all_headers = (header for reply in self.replies for header in reply.headers)
+            self._headers[name] = [value.lower() for key, value in all_headers if key.lower() == name]
+        return self._headers[name]
 
     def body(self, ask: str) -> Any:
         """The parsed body of a question answered with 200, or None."""
-        return self._bodies.get(ask)
+        if ask not in self._bodies:
+            reply = self.by_ask.get(ask)
+            self._bodies[ask] = _parsed(reply) if reply is not None and reply.status == 200 else None
+        return self._bodies[ask]
 
     def entries(self, ask: str, name: str = "models") -> list[dict[str, Any]]:
         """The objects in a list of a body; [] when there is none."""
@@ -61,10 +103,25 @@ class Case:
         found = body.get(name) if isinstance(body, dict) else None
         return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
 
-    @cached_property
-    def version(self) -> tuple[int, ...] | None:
-        """The stated version as numbers; None when unstated or a development build."""
-        return _version(self.identity.version)
+    def kinds(self, ask: str) -> list[dict[str, Any]]:
+        """Of the entries that have the same keys in the same order, below `details` too, the first."""
+        if ask not in self._kinds:
+            kinds: dict[tuple[Any, ...], dict[str, Any]] = {}
+            for entry in self.entries(ask):
+                details = entry.get("details")
+                kinds.setdefault((*entry, *details) if type(details) is dict else (*entry, None), entry)
+            self._kinds[ask] = list(kinds.values())
+        return self._kinds[ask]
+
+    def clock(self, ask: str) -> datetime | None:
+        """The server's own time when it answered a question; None when it does not say."""
+        reply = self.by_ask.get(ask)
+        text = reply.header("date") if reply is not None else None
+        try:
+            time = parsedate_to_datetime(text) if text else None
+            return time.astimezone(UTC).replace(tzinfo=None) if time is not None and time.tzinfo else None
+        except (ValueError, OverflowError):
+            return None
 
 
 def _parsed(reply: Reply) -> Any:
@@ -74,116 +131,116 @@ def _parsed(reply: Reply) -> Any:
         return None
 
 
-@lru_cache(maxsize=1024)
-def _version(text: str | None) -> tuple[int, ...] | None:
-    match = _VERSION.match(text or "")
-    numbers = tuple(map(int, match.groups())) if match else None
-    return None if numbers == (0, 0, 0) else numbers
-
-
-def _field(entry: Mapping[str, Any], path: str) -> Any:
+def _field(entry: Mapping[str, Any], path: Sequence[str]) -> Any:
     value: Any = entry
-    for part in path.split("."):
+    for part in path:
         value = value.get(part) if isinstance(value, dict) else None
     return value
 
 
-def _status_line(case: Case, w: With) -> bool:
-    return any(reply.status_line.startswith(tuple(w["prefix"])) for reply in case.conversation.replies)
+# --- The head of a reply ---------------------------------------------------------------------------------------------
 
 
 def _header(case: Case, w: With) -> bool:
-    values = (reply.header(w["name"]) for reply in case.conversation.replies)
-    return any(value is not None and value.lower().startswith(tuple(w["prefix"])) for value in values)
+    return any(value.startswith(w["prefix"]) for value in case.headers(w["name"]))
 
 
-def _header_spelling(case: Case, w: With) -> bool:
-    return any((w["name"], w["value"]) in reply.headers for reply in case.conversation.replies)
+def _protocol(case: Case, w: With) -> bool:
+    """HTTP of a version, in any reply, or in those with a Server header that begins so."""
+    for reply in case.replies:
+        if reply.status_line.startswith(w["prefix"]):
+            return "server" not in w or any(value.startswith(w["server"]) for value in case.headers("server"))
+    return False
 
 
 def _content_type(case: Case, w: With) -> bool:
-    replies = [r for r in case.conversation.replies if r.question.path.startswith(w["path"]) and r.status == 200]
+    replies = [r for r in case.replies if r.status == 200 and r.question.path.startswith(w["path"])]
     return any(reply.header("content-type") != w["equals"] for reply in replies)
 
 
+# --- How the JSON is printed -----------------------------------------------------------------------------------------
+
+
 def _spaced_json(case: Case, w: With) -> bool:
-    return any(_SPACED.match(reply.body[:256]) for reply in case.conversation.replies if reply.status == 200)
+    return any(_SPACED.match(reply.body[:256]) for reply in case.replies if reply.status == 200)
 
 
 def _key_order(case: Case, w: With) -> bool:
-    rank = {key: place for place, key in enumerate(w["order"])}
-    for entry in case.entries(w["ask"], w["list"]):
-        known = [rank[key] for key in entry if key in rank]
-        if known != sorted(known):
-            return True
-    return False
+    return any(_disordered(entry, each["rank"]) for each in w["lists"] for entry in case.kinds(each["ask"]))
+
+
+def _disordered(entry: Mapping[str, Any], rank: Mapping[str, int]) -> bool:
+    known = [rank[key] for key in entry if key in rank]
+    return known != sorted(known)
 
 
 def _keys_beside(case: Case, w: With) -> bool:
     body = case.body(w["ask"])
-    return isinstance(body, dict) and bool(set(body) - set(w["keys"]))
+    return isinstance(body, dict) and not body.keys() <= set(w["keys"])
 
 
 def _keys_present(case: Case, w: With) -> bool:
-    body = case.body(w["ask"])
-    seen = set(body) if isinstance(body, dict) else set()
-    for entry in case.entries(w["ask"]):
-        seen |= set(entry)
-    return bool(seen & set(w["keys"]))
+    body, keys = case.body(w["ask"]), set(w["keys"])
+    objects = [body] if isinstance(body, dict) else []
+    return any(not keys.isdisjoint(each) for each in [*objects, *case.kinds(w["ask"])])
+
+
+def _go_time(case: Case, w: With) -> bool:
+    return any(m.modified_at_raw and not _GO_TIME.fullmatch(m.modified_at_raw) for m in case.models)
+
+
+# --- Digests ---------------------------------------------------------------------------------------------------------
 
 
 def _digest_shape(case: Case, w: With) -> bool:
     return any(m.digest is not None and not _HEX64.fullmatch(m.digest) for m in case.models)
 
 
-def _digests_near(case: Case, w: With) -> bool:
-    digests = sorted({m.digest for m in case.models if m.digest and len(m.digest) >= 64})[:MAX_PAIRS_OF]
-    return any(_differing(a, b) <= w["differing"] for a, b in combinations(digests, 2))
-
-
-def _differing(a: str, b: str) -> int:
-    apart: Iterator[bool] = map(ne, a, b)
-    return sum(apart) + abs(len(a) - len(b))
+def _digests_alike(case: Case, w: With) -> bool:
+    """Two different digests that agree in a run of 12 digits at one place: chance has 2^-48 for it."""
+    digests = {m.digest for m in case.models if m.digest and len(m.digest) >= 64}
+    places = range(0, 60, _RUN) if len(digests) > 1 else ()
+    return any(len({digest[at : at + _RUN] for digest in digests}) < len(digests) for at in places)
 
 
 def _digest_of_two(case: Case, w: With) -> bool:
-    kinds: dict[str, set[tuple[Any, ...]]] = {}
+    kinds: dict[str, tuple[Any, ...]] = {}
     for m in case.models:
-        if m.digest:
-            kinds.setdefault(m.digest, set()).add((m.family_raw, m.parameter_size, m.quantization, m.size_bytes))
-    return any(len(seen) > 1 for seen in kinds.values())
+        kind = (m.family_raw, m.parameter_size, m.quantization, m.size_bytes)
+        if m.digest and kinds.setdefault(m.digest, kind) != kind:
+            return True
+    return False
 
 
-def _since(case: Case, text: str) -> bool | None:
-    """Whether the stated version is at least this one; None when there is no stated version."""
-    needed = _version(text)
-    return None if case.version is None or needed is None else case.version >= needed
+# --- What a version has ----------------------------------------------------------------------------------------------
 
 
 def _field_before(case: Case, w: With) -> bool:
-    return any(
-        _since(case, f["since"]) is False and _field(entry, f["field"]) is not None
-        for f in w["fields"]
-        for entry in case.entries(f["ask"])
-    )
+    version = case.version
+    early = [f for f in w["fields"] if version is not None and version.precedes(f["since"])]
+    return any(_field(entry, f["field"]) is not None for f in early for entry in case.kinds(f["ask"]))
+
+
+def _field_after(case: Case, w: With) -> bool:
+    version = case.version
+    late = [f for f in w["fields"] if version is not None and version.holds(f["until"])]
+    return any(_field(entry, f["field"]) is not None for f in late for entry in case.kinds(f["ask"]))
 
 
 def _field_missing(case: Case, w: With) -> bool:
-    return any(
-        _since(case, f["since"]) is True and _field(entry, f["field"]) is None
-        for f in w["fields"]
-        for entry in case.entries(f["ask"])
-    )
+    version = case.version
+    due = [f for f in w["fields"] if version is not None and version.holds(f["since"])]
+    return any(_field(entry, f["field"]) is None for f in due for entry in case.kinds(f["ask"]))
 
 
 def _route_missing(case: Case, w: With) -> bool:
-    missing = {str(reply.question) for reply in case.conversation.replies if reply.status == 404}
-    return any(route["ask"] in missing and _since(case, route["since"]) is True for route in w["routes"])
+    """Where an inventory was read: without one there is too little to tell a program from a part of it."""
+    version, lists_models = case.version, bool(case.models)
+    due = [r["ask"] for r in w["routes"] if version is not None and lists_models and version.holds(r["since"])]
+    return any((reply := case.by_ask.get(ask)) is not None and reply.status == 404 for ask in due)
 
 
-def _go_time(case: Case, w: With) -> bool:
-    texts = [m.modified_at_raw for m in case.models if m.modified_at_raw]
-    return any(not _GO_TIME.fullmatch(text) for text in texts)
+# --- Times -----------------------------------------------------------------------------------------------------------
 
 
 def _times_equal(case: Case, w: With) -> bool:
@@ -195,14 +252,46 @@ def _times_equal(case: Case, w: With) -> bool:
 
 
 def _times_stepped(case: Case, w: With) -> bool:
-    times = [m.modified_at for m in case.models if m.modified_at]
-    steps = {round((b - a).total_seconds(), 3) for a, b in pairwise(times)}
-    return len(times) >= w["at_least"] and len(steps) == 1 and 0 not in steps
+    """Equal steps to the millisecond. Whole seconds are left out: jobs run by the clock and coarse disks make them."""
+    times = [m.modified_at for m in case.models if m.modified_at and "." in (m.modified_at_raw or "")]
+    if len(times) < w["at_least"]:
+        return False
+    step = (times[1] - times[0]).total_seconds()
+    even = all(abs((b - a).total_seconds() - step) < MILLISECOND for a, b in pairwise(times))
+    return even and abs(step) >= w["seconds"]
 
 
 def _not_newest_first(case: Case, w: With) -> bool:
-    times = [m.modified_at.replace(microsecond=0) for m in case.identity.models or () if m.modified_at]
-    return any(later < earlier for later, earlier in pairwise(times))
+    if case.version is None or not case.version.holds(w["since"]):
+        return False
+    times = [m.modified_at for m in case.identity.models or () if m.modified_at]
+    risen = [(a, b) for a, b in pairwise(times) if a < b]
+    return any(a.replace(microsecond=0) < b.replace(microsecond=0) for a, b in risen)
+
+
+def _expired(case: Case, w: With) -> bool:
+    """By the server's own clock, so that a wrong one is no sign."""
+    expiries = [m.expires_at for m in case.models if m.is_running and m.expires_at]
+    now = case.clock(w["ask"]) if expiries else None
+    return now is not None and min(expiries) < now - timedelta(hours=w["hours"])
+
+
+def _created_frozen(case: Case, w: With) -> bool:
+    created = [each for e in case.entries(w["ask"], "data") if type(each := e.get("created")) is int]
+    now = case.clock(w["ask"]) if created else None
+    seconds = None if now is None else now.replace(tzinfo=UTC).timestamp()
+    return seconds is not None and any(abs(value - seconds) > w["days"] * 86_400 for value in created)
+
+
+def _created_elsewhen(case: Case, w: With) -> bool:
+    """Every model that both lists show has another time in the second than in the first."""
+    times = {m.name: m.modified_at for m in case.models if m.modified_at and m.modified_at_raw}
+    pairs = [(times.get(str(e.get("id"))), e.get("created")) for e in case.entries(w["ask"], "data")]
+    both = [(time, value) for time, value in pairs if time is not None and type(value) is int]
+    return bool(both) and all(int(time.replace(tzinfo=UTC).timestamp()) != value for time, value in both)
+
+
+# --- What is in the inventory ----------------------------------------------------------------------------------------
 
 
 def _bits_per_weight(case: Case, w: With) -> bool:
@@ -213,33 +302,26 @@ def _bits_per_weight(case: Case, w: With) -> bool:
     return False
 
 
+@lru_cache(4096)
 def _parameters(text: str | None) -> float | None:
     """Parameters that a display text such as `8.0B` states; None below a million, where heads outweigh weights."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)([KMBT])", text or "")
-    count = float(match[1]) * _UNITS[match[2]] if match else 0.0
+    if not text or text[-1] not in _UNITS or not text[:-1].replace(".", "", 1).isdecimal() or len(text) > 16:
+        return None
+    count = float(text[:-1]) * _UNITS[text[-1]]
     return count if count >= 1e6 else None
 
 
-def _expired(case: Case, w: With) -> bool:
-    limit = case.conversation.asked_at - timedelta(hours=w["hours"])
-    return any(m.expires_at is not None and m.expires_at < limit for m in case.models if m.is_running)
-
-
 def _bait(case: Case, w: With) -> bool:
-    words = [word.encode() for word in w["words"]]
-    return any(word in reply.body for reply in case.conversation.replies for word in words)
-
-
-def _created_frozen(case: Case, w: With) -> bool:
-    now = case.conversation.asked_at.replace(tzinfo=UTC).timestamp()
-    created = [e["created"] for e in case.entries("GET /v1/models", "data") if isinstance(e.get("created"), int)]
-    return any(abs(value - now) > w["days"] * 86400 for value in created)
+    text = b"\n".join([reply.body for reply in case.replies])
+    return any(word in text for word in w["bytes"])
 
 
 def _names(case: Case, w: With) -> bool:
-    names = [m.name.lower() for m in case.models]
-    marked = sum(any(part in name for part in w["parts"]) for name in names)
-    return bool(names) and marked >= max(1, w["share"] * len(names))
+    names = "\n".join([m.name for m in case.models]).lower()
+    if not any(part in names for part in w["parts"]):
+        return False
+    marked = sum(any(part in m.name.lower() for part in w["parts"]) for m in case.models)
+    return bool(marked >= w["share"] * len(case.models))
 
 
 def _official(case: Case, w: With) -> bool:
@@ -251,38 +333,109 @@ def _official(case: Case, w: With) -> bool:
     return False
 
 
+def _inventory(case: Case, w: With) -> bool:
+    return any(_is_stock(case, stock) for stock in w["inventories"])
+
+
+def _is_stock(case: Case, stock: With) -> bool:
+    """The models are exactly these, at this version if one is given. Digests and times may be given by their start."""
+    if stock.get("version") not in (None, case.identity.version) or len(case.models) != len(stock["models"]):
+        return False
+    return all(any(_is_model(m, wanted) for m in case.models) for wanted in stock["models"])
+
+
+def _is_model(m: Model, wanted: With) -> bool:
+    starts = ((m.digest, wanted.get("digest", "")), (m.modified_at_raw, wanted.get("modified_at", "")))
+    return m.name == wanted["name"] and all((value or "").startswith(start) for value, start in starts)
+
+
+# --- The nonsense path -----------------------------------------------------------------------------------------------
+
+
+def _answers_nonsense(case: Case, w: With) -> bool:
+    """JSON for a path that exists nowhere; of those who claim nothing but a dialect, the very list of models.
+
+    A page is no sign: front ends show their own for every path.
+    """
+    body = case.body(w["ask"])
+    if not isinstance(body, dict | list):
+        return False
+    return case.identity.server not in w["dialects"] or any(body == case.body(ask) for ask in w["lists"])
+
+
 TESTS: Mapping[str, Callable[[Case, With], bool]] = {
-    "status-line": _status_line,
     "header": _header,
-    "header-spelling": _header_spelling,
+    "protocol": _protocol,
     "content-type": _content_type,
     "spaced-json": _spaced_json,
     "key-order": _key_order,
     "keys-beside": _keys_beside,
     "keys-present": _keys_present,
+    "go-time": _go_time,
     "digest-shape": _digest_shape,
-    "digests-near": _digests_near,
+    "digests-alike": _digests_alike,
     "digest-of-two": _digest_of_two,
     "field-before": _field_before,
+    "field-after": _field_after,
     "field-missing": _field_missing,
     "route-missing": _route_missing,
-    "go-time": _go_time,
     "times-equal": _times_equal,
     "times-stepped": _times_stepped,
     "not-newest-first": _not_newest_first,
-    "bits-per-weight": _bits_per_weight,
     "expired": _expired,
-    "bait": _bait,
     "created-frozen": _created_frozen,
+    "created-elsewhen": _created_elsewhen,
+    "bits-per-weight": _bits_per_weight,
+    "bait": _bait,
     "names": _names,
     "official": _official,
+    "inventory": _inventory,
+    "answers-nonsense": _answers_nonsense,
 }
 """Every test a reason may name."""
 
 
+# --- The nouns of the file -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """One change to a recorded reply; exactly one of the three kinds.
+
+    Attributes:
+        on: the question whose reply it is, `otherwise` for the reply to every other path, or `*` for all of them.
+        find, put: bytes of the raw reply, head and body, and what takes their place wherever they stand.
+        body: another body. copy: the question whose reply (or `otherwise`) takes the place of this one.
+    """
+
+    on: str
+    find: str | None = None
+    put: str | None = None
+    body: str | None = None
+    copy: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """A recorded server with a few changes, and which reasons to doubt it gives.
+
+    Attributes:
+        name: the reason's id and its number there. of: an example of `data/servers/`.
+        is_it: whether the reason it stands under holds; otherwise it only looks like it.
+        gives: ids of exactly the reasons that hold, among all there are.
+    """
+
+    name: str
+    about: str
+    is_it: bool
+    of: str
+    patches: tuple[Patch, ...]
+    gives: frozenset[str]
+
+
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """One reason to doubt: an entry of `data/suspicion.toml`."""
+    """One reason to doubt: an entry of `data/suspicion.toml`, whose header explains the fields."""
 
     id: str
     strength: int
@@ -292,14 +445,37 @@ class Reason:
     servers: frozenset[str] = frozenset()
     proxied: bool = False
     parameters: With = field(default_factory=dict)
+    examples: tuple[Example, ...] = ()
 
-    def holds(self, case: Case) -> bool:
-        """Whether the sign is there, where this reason may be judged at all."""
-        if self.servers and case.identity.server not in self.servers:
-            return False
-        if case.identity.proxy and not self.proxied:
-            return False
-        return TESTS[self.test](case, self.parameters)
+
+_Judged = tuple[Reason, Callable[[Case, With], bool], With]
+
+
+@dataclass(frozen=True, slots=True)
+class Nonsense:
+    """The one question that is asked only to see whether a host answers everything.
+
+    Attributes:
+        source: why it is harmless. honest: servers that answer every path by design, and are not asked.
+    """
+
+    question: Question
+    source: str
+    honest: frozenset[str]
+
+
+class Rules(Protocol):
+    """What is needed of the stage that identifies; handed in, because stages do not know each other."""
+
+    def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None: ...
+    def identify(self, target: Target, replies: Sequence[Reply]) -> Identity: ...
+
+
+Hear = Callable[[Example], tuple[Conversation, Identity]]
+"""Plays an example as a whole scan would ask it, and identifies it."""
+
+
+# --- Judging ---------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -307,51 +483,201 @@ class Suspicions:
     """All reasons to doubt, loaded once."""
 
     reasons: tuple[Reason, ...]
+    nonsense: Nonsense
+    _judged: dict[tuple[str, bool], tuple[_Judged, ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def load(cls, path: Path | None = None) -> Suspicions:
         """Read `data/suspicion.toml`. Raises DataError with the entry and what is wrong with it."""
         path = path or resources.data("suspicion.toml")
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-        official = {entry["name"]: entry for entry in content.get("official", [])}
-        return cls(tuple(_reasons(path, content.get("reason", []), official)))
+        try:
+            content = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as problem:
+            raise DataError(f"{path.name}: cannot be read: {problem}") from None
+        nonsense = _nonsense(path.name, content.get("nonsense", {}))
+        more = {"official": {each["name"]: each for each in content.get("official", [])}, "ask": str(nonsense.question)}
+        return cls(tuple(_reasons(path.name, content.get("reason", []), more)), nonsense)
 
-    def judge(self, conversation: Conversation, identity: Identity, body: Callable[[Reply], Any] = _parsed) -> Doubt:
-        """How far this host is to be doubted. An unidentified host claims nothing, so there is nothing to doubt.
+    def judge(self, conversation: Conversation, identity: Identity) -> Doubt:
+        """How far this host is to be doubted. An unidentified host claims nothing, so there is nothing to doubt."""
+        return self._judge(conversation.replies, identity)
 
-        `body` gives the parsed JSON of a reply, None where there is none; whoever has it already can hand it in.
-        """
+    def _judge(self, replies: Sequence[Reply], identity: Identity) -> Doubt:
         if identity.server is None:
             return Doubt()
-        case = Case(conversation, identity, body)
-        found = [reason for reason in self.reasons if reason.holds(case)]
-        return Doubt(max((r.strength for r in found), default=0), tuple(r.id for r in found))
+        case, judged = Case(replies, identity), self._about(identity.server, bool(identity.proxy))
+        found = [reason for reason, test, parameters in judged if test(case, parameters)]
+        return Doubt(max((r.strength for r in found), default=0), tuple(r.id for r in found)) if found else Doubt()
 
-    def check(self) -> list[str]:
-        """Tests no reason uses: what varies is the table, so code that no row needs is a mistake."""
+    def _about(self, server: str, proxied: bool) -> tuple[_Judged, ...]:
+        """The reasons that apply to claims to be this server, with their tests."""
+        if (server, proxied) not in self._judged:
+            mine = (r for r in self.reasons if server in (r.servers or {server}) and (r.proxied or not proxied))
+            self._judged[server, proxied] = tuple((r, TESTS[r.test], r.parameters) for r in mine)
+        return self._judged[server, proxied]
+
+    # -- What may be asked
+
+    def questions(self) -> frozenset[Question]:
+        """Everything that may be asked beside the questions of the server files."""
+        return frozenset({self.nonsense.question})
+
+    def next_question(self, target: Target, replies: Sequence[Reply], identity: Identity) -> Question | None:
+        """The nonsense path where it decides, else None. To be called when the rules have no question left.
+
+        It decides where a host that claims to be something has answered every path with 200 so far, and either nothing
+        but the shape of its answers names it or there is a weak reason to doubt it. A strong one needs no more.
+        """
+        if not self._all_answered(replies) or identity.server in self.nonsense.honest or identity.server is None:
+            return None
+        score = self._judge(replies, identity).score
+        weak = identity.confidence is not None and identity.confidence <= WEAK
+        return self.nonsense.question if score == 1 or (score == 0 and weak) else None
+
+    def _all_answered(self, replies: Sequence[Reply]) -> bool:
+        if len(replies) < MIN_ANSWERS or any(reply.status != 200 for reply in replies):
+            return False
+        return all(reply.question != self.nonsense.question for reply in replies)
+
+    def plan(self, rules: Rules) -> Plan:
+        """The questions of the rules, then the nonsense path where it decides: at most one more."""
+
+        def next_question(target: Target, replies: Sequence[Reply]) -> Question | None:
+            if (question := rules.next_question(target, replies)) or not self._all_answered(replies):
+                return question
+            return self.next_question(target, replies, rules.identify(target, replies))
+
+        return next_question
+
+    # -- What the file claims
+
+    def examples(self) -> tuple[Example, ...]:
+        """The examples of all reasons, in the order of the file."""
+        return tuple(example for reason in self.reasons for example in reason.examples)
+
+    def check(self, hear: Hear) -> list[str]:
+        """Everything wrong with the file as a whole: an example that fails, a reason or a test that nobody needs.
+
+        Every example is judged by all reasons. Raises DataError for an example that cannot be played.
+        """
         used = {reason.test for reason in self.reasons}
-        return [f"test {name!r} is used by no reason" for name in sorted(set(TESTS) - used)]
+        problems = [f"test {name!r} is used by no reason" for name in sorted(set(TESTS) - used)]
+        problems += [line for example in self.examples() for line in self._failures(example, hear)]
+        return problems + [line for reason in self.reasons for line in _lonely(reason)]
+
+    def _failures(self, example: Example, hear: Hear) -> Iterator[str]:
+        found = set(self.judge(*hear(example)).reasons)
+        for word, ids in (("does not give", example.gives - found), ("gives", found - example.gives)):
+            if ids:
+                yield f"example {example.name!r} {word} {', '.join(sorted(ids))}"
+
+    def cover(self, hear: Hear) -> Iterator[tuple[Example, int]]:
+        """Few examples that together give every reason, in the order of the file, each with its score."""
+        left = {reason.id for reason in self.reasons}
+        for reason in self.reasons:
+            example = next((example for example in reason.examples if example.is_it), None)
+            if reason.id in left and example is not None:
+                left -= example.gives
+                yield example, self.judge(*hear(example)).score
 
 
-def _reasons(path: Path, entries: Sequence[dict[str, Any]], official: With) -> Iterator[Reason]:
+def _lonely(reason: Reason) -> Iterator[str]:
+    for is_it, what in ((True, "that gives it"), (False, "that only looks like it")):
+        if not any(example.is_it is is_it for example in reason.examples):
+            yield f"reason {reason.id!r} needs an example {what}"
+
+
+# --- Reading the file ------------------------------------------------------------------------------------------------
+
+
+def _nonsense(file: str, entry: Mapping[str, Any]) -> Nonsense:
+    _only(file, "nonsense", entry, ("ask", "source", "honest"))
+    try:
+        question = Question.parse(entry["ask"])
+        return Nonsense(question, entry["source"], frozenset(entry["honest"]))
+    except (KeyError, ValueError) as problem:
+        raise DataError(f"{file}: nonsense: needs ask, such as 'GET /path', source and honest ({problem})") from None
+
+
+def _reasons(file: str, entries: Sequence[dict[str, Any]], more: With) -> Iterator[Reason]:
     seen: set[str] = set()
     for entry in entries:
-        reason = _reason(path, dict(entry), official)
+        reason = _reason(file, entry, more)
         if reason.id in seen:
-            raise DataError(f"{path.name}: reason {reason.id!r} is there twice")
+            raise DataError(f"{file}: reason {reason.id!r} is there twice")
         seen.add(reason.id)
         yield reason
 
 
-def _reason(path: Path, entry: dict[str, Any], official: With) -> Reason:
+_KEYS = ("id", "strength", "test", "about", "source", "servers", "proxied", "with", "example")
+
+
+def _reason(file: str, entry: Mapping[str, Any], more: With) -> Reason:
     name = entry.get("id", "?")
-    parameters = {**entry.pop("with", {}), **({"official": official} if entry.get("test") == "official" else {})}
+    where = f"reason {name!r}"
+    _only(file, where, entry, _KEYS)
+    values = {key: value for key, value in entry.items() if key not in ("with", "example")}
+    examples = tuple(_example(file, str(name), n, each) for n, each in enumerate(entry.get("example", []), 1))
+    own = {key: value for key, value in more.items() if key == "official" or entry.get("test") == "answers-nonsense"}
+    values |= {"servers": frozenset(entry.get("servers", ())), "examples": examples}
     try:
-        reason = Reason(**{**entry, "servers": frozenset(entry.get("servers", ())), "parameters": parameters})
+        reason = Reason(**values, parameters={**own, **_prepared(file, where, entry.get("with", {}))})
     except TypeError as problem:
-        raise DataError(f"{path.name}: reason {name!r}: {problem}") from None
+        raise DataError(f"{file}: {where}: {problem}") from None
     if reason.test not in TESTS:
-        raise DataError(f"{path.name}: reason {name!r}: no test {reason.test!r}; there are {', '.join(sorted(TESTS))}")
+        raise DataError(f"{file}: {where}: no test {reason.test!r}; there are {', '.join(sorted(TESTS))}")
     if reason.strength not in (1, 2):
-        raise DataError(f"{path.name}: reason {name!r}: strength is 1 or 2, not {reason.strength!r}")
+        raise DataError(f"{file}: {where}: strength is 1 or 2, not {reason.strength!r}")
     return reason
+
+
+def _prepared(file: str, where: str, value: Any) -> Any:
+    """Parameters as the tests want them: lists as tuples, paths split, releases as numbers, orders as ranks."""
+    if isinstance(value, list):
+        return tuple(_prepared(file, where, each) for each in value)
+    if not isinstance(value, dict):
+        return value
+    done = {key: _prepared(file, where, each) for key, each in value.items()}
+    for key in done.keys() & {"since", "until"}:
+        done[key] = _release(file, where, done[key])
+    done |= {"field": tuple(done["field"].split("."))} if "field" in done else {}
+    done |= {"rank": {key: place for place, key in enumerate(done["order"])}} if "order" in done else {}
+    return done | ({"bytes": tuple(word.encode() for word in done["words"])} if "words" in done else {})
+
+
+def _release(file: str, where: str, text: str) -> Numbers:
+    version = Version.read(text)
+    if version is None:
+        raise DataError(f"{file}: {where}: {text!r} is no release, such as '0.1.38'")
+    return version.numbers
+
+
+def _example(file: str, reason: str, number: int, entry: Mapping[str, Any]) -> Example:
+    name = f"{reason}-{number}"
+    _only(file, f"example {name!r}", entry, ("is", "about", "of", "patch", "also"))
+    for key, kind in (("is", bool), ("about", str), ("of", str)):
+        if not isinstance(entry.get(key), kind):
+            raise DataError(f"{file}: example {name!r}: {key!r} must be there, as {kind.__name__}")
+    gives = {*entry.get("also", ()), *([reason] if entry["is"] else [])}
+    patches = tuple(_patch(file, name, each) for each in entry.get("patch", []))
+    return Example(name, entry["about"], entry["is"], entry["of"], patches, frozenset(gives))
+
+
+def _patch(file: str, name: str, entry: Mapping[str, Any]) -> Patch:
+    _only(file, f"example {name!r}: patch", entry, [each.name for each in fields(Patch)])
+    if set(entry) not in ({"on", "find", "put"}, {"on", "body"}, {"on", "copy"}):
+        raise DataError(
+            f"{file}: example {name!r}: a patch has 'on', and either 'find' and 'put', or 'body', or 'copy'"
+        )
+    return Patch(**entry)
+
+
+def _only(file: str, where: str, entry: Mapping[str, Any], known: Sequence[str]) -> None:
+    for key in entry:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, 1)
+            raise DataError(
+                f"{file}: {where}: no key is called {key!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            )

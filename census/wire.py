@@ -15,6 +15,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeVar, cast
@@ -186,9 +187,7 @@ async def connect(address: tuple[str, int], alarm: Alarm, seconds: float) -> soc
         sock.setblocking(False)
         number = sock.connect_ex(address)
         if number == errno.EINPROGRESS:
-            number = await alarm.within(seconds, _outcome(sock))
-    except TimeoutError:
-        number = errno.ETIMEDOUT
+            number = await _outcome(sock, alarm, seconds)
     except BaseException:
         sock.close()
         raise
@@ -198,8 +197,25 @@ async def connect(address: tuple[str, int], alarm: Alarm, seconds: float) -> soc
     return sock
 
 
-async def _outcome(sock: socket.socket) -> int:
-    """Waits for the end of a connect: 0 or its error number."""
+async def _outcome(sock: socket.socket, alarm: Alarm, seconds: float) -> int:
+    """Waits for the end of a connect: 0 or its error number.
+
+    What the kernel knows of the socket decides: the clock alone would blame the host when it is we who are late.
+    """
+    try:
+        await alarm.within(seconds, _writable(sock))
+    except TimeoutError:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or (0 if _connected(sock) else errno.ETIMEDOUT)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _connected(sock: socket.socket) -> bool:
+    with suppress(OSError):
+        return bool(sock.getpeername())
+    return False
+
+
+async def _writable(sock: socket.socket) -> None:
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
     number = sock.fileno()
@@ -208,7 +224,6 @@ async def _outcome(sock: socket.socket) -> int:
         await done
     finally:
         loop.remove_writer(number)
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def _settle(done: asyncio.Future[None]) -> None:

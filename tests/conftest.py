@@ -93,3 +93,12 @@ def census_of_the_world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ce
     with scan.draft_of(settings, scan.load_targets(settings), folder / "out") as draft:
         run = asyncio.run(take(draft, world, Silent())).publish()
     yield Census(folder / "out", run, world)
+
+
+@pytest.fixture(scope="session")
+def visit(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Any:
+    """A census of the zoo with its requests (`visits.Visit`), made once for all workers."""
+    from tests.visits import zoo_visit
+
+    base = tmp_path_factory.getbasetemp()
+    return zoo_visit(base if worker_id == "master" else base.parent)

@@ -13,6 +13,7 @@ from census.identify import Rules
 from census.model import Outcome
 from census.suspect import Suspicions
 
+DECISIONS = "## Decisions, each with its reasons and figures"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 NOTE = "<!-- Written by `make docs`; edit the source it names, not this page. -->\n"
 
@@ -93,8 +94,17 @@ def suspicion_page() -> str:
     return "\n".join([NOTE, "# Reasons to doubt a host\n", words, *head, *rows, ""])
 
 
+def index_page() -> str:
+    """The index as it stands, with every decision listed by its title."""
+    head, _, _ = (DOCS / "index.md").read_text(encoding="utf-8").partition(DECISIONS)
+    files = sorted((DOCS / "decisions").glob("*.md"))
+    titles = [(path.name, path.read_text(encoding="utf-8").splitlines()[0].removeprefix("# ")) for path in files]
+    return head + DECISIONS + "\n\n" + "".join(f"- [{title}](decisions/{name})\n" for name, title in titles)
+
+
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli_page,
+    "index.md": index_page,
     "outcomes.md": outcomes_page,
     "reports.md": report.reports_page,
     "servers.md": servers_page,

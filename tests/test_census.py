@@ -182,7 +182,7 @@ def test_a_sample_is_the_beginning_of_the_same_order(tmp_path: Path) -> None:
     world = World.load()
     settings = simulated_settings(world, tmp_path, max_targets="10%", seed=3)
     order = scan.order_of(settings, scan.load_targets(settings))
-    assert order.total() == round(len(world.hosts) / 10)
+    assert order.total() == len(world.hosts) // 10
 
 
 def test_strangers_are_told_who_asks(tmp_path: Path) -> None:
@@ -225,3 +225,16 @@ def test_too_many_faults_stop_the_scan(tmp_path: Path, monkeypatch: pytest.Monke
     ):
         asyncio.run(take(draft, world, Silent()))
     assert caught.group_contains(scan.CensusError, match="5 faults of the census itself")
+
+
+@pytest.mark.parametrize("n", [1, 2, 7, 63, 64, 65, 1000, 10_000, 2**70])
+@pytest.mark.parametrize("shards", [1, 2, 3, 7])
+def test_the_parts_of_all_shards_are_the_whole(tmp_path: Path, n: int, shards: int) -> None:
+    listing = tmp_path / "targets.txt"
+    listing.write_text("127.0.0.1\n")
+    targets = scan.load_targets(scan.Settings(sources=(str(listing),), allow_private=True))
+    orders = [scan.Order(targets, 0, n, shards, shard) for shard in range(shards)]
+    assert sum(order.total() for order in orders) == n
+    if n < 2**20:
+        assert [order.total() for order in orders] == [sum(map(o.length, o.blocks())) for o in orders]
+        assert [order.n_blocks for order in orders] == [len(order.blocks()) for order in orders]

@@ -10,7 +10,7 @@ Tests, documentation, benchmarks and a cautious new user all use it.
 
 from __future__ import annotations
 
-from census.simulate.serve import Internet, Request
+from census.simulate.serve import Atlas, Internet, Request
 from census.simulate.world import Host, Truth, World
 
-__all__ = ["Host", "Internet", "Request", "Truth", "World"]
+__all__ = ["Atlas", "Host", "Internet", "Request", "Truth", "World"]

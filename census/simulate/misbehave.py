@@ -8,10 +8,21 @@ A scenario plays one by its name, with hyphens: `plays = "reset-mid-reply"`.
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
+import ssl
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from census.model import Outcome
 
@@ -105,6 +116,8 @@ async def _answer_all(reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
+    if writer.transport.is_closing():
+        return  # the client was faster
     writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
     writer.transport.abort()
 
@@ -308,6 +321,332 @@ async def duplicate_keys(reader: asyncio.StreamReader, writer: asyncio.StreamWri
     async for line in _questions(reader):
         writer.write(_reply(version if "/api/version" in line else tags, kind="application/json; charset=utf-8"))
         await writer.drain()
+
+
+# The zoo: one attack each. `data/simulate/zoo.toml` has them all
+
+
+@_talk(Outcome.CONNECTION_CLOSED)
+async def reset_after_question(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Reads the question and resets the connection."""
+    async for _ in _questions(reader):
+        _reset(writer)
+        return
+
+
+@_talk(Outcome.CONNECTION_CLOSED)
+async def reset_mid_head(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Sends half a header, then resets the connection."""
+    async for _ in _questions(reader):
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-")
+        await writer.drain()
+        await asyncio.sleep(0.05)
+        _reset(writer)
+        return
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def reset_between_questions(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers the first question as an Ollama, and resets the connection at every further one."""
+    asked = 0
+    async for line in _questions(reader):
+        asked += 1
+        if asked > 1 or "/api/version" not in line:
+            _reset(writer)
+            return
+        writer.write(_reply(b'{"version":"0.5.7"}', kind="application/json; charset=utf-8"))
+        await writer.drain()
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def changes_between_questions(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Is another server at every question: an Ollama, a vLLM, a llama.cpp, a web page."""
+    faces = (
+        _reply(b'{"version":"0.5.7"}', kind="application/json; charset=utf-8"),
+        _reply(b'{"object":"list","data":[{"id":"m","object":"model","owned_by":"vllm"}]}', more="Server: uvicorn\r\n"),
+        _reply(b'{"object":"list","data":[{"id":"m","owned_by":"llamacpp"}]}', more="Server: llama.cpp\r\n"),
+        _reply(b"<html><title>Ollama is running</title></html>", kind="text/html"),
+    )
+    asked = 0
+    async for _ in _questions(reader):
+        writer.write(faces[asked % len(faces)])
+        asked += 1
+        await writer.drain()
+
+
+async def _endlessly(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, start: bytes, piece: bytes, times: int | None = None
+) -> None:
+    """`start`, then `piece` for ever or so many times, at the reader's pace."""
+    async for _ in _questions(reader):
+        writer.write(start)
+        while times is None or times > 0:
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(0)
+            times = None if times is None else times - 1
+        return
+
+
+@_talk(Outcome.PROTOCOL_ERROR)
+async def endless_headers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers with headers that never end."""
+    await _endlessly(reader, writer, b"HTTP/1.1 200 OK\r\n", b"X-More: and more\r\n" * 512)
+
+
+@_talk(Outcome.SUCCESS)
+async def endless_chunks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers with small chunks that never end."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await _endlessly(reader, writer, head, b"10\r\n0123456789abcdef\r\n" * 1024)
+
+
+@_talk(Outcome.PROTOCOL_ERROR)
+async def endless_trailers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Ends a chunked body, and goes on with trailers that never end."""
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"
+    await _endlessly(reader, writer, head, b"X-Trailer: yes\r\n" * 512)
+
+
+@_talk(Outcome.PROTOCOL_ERROR)
+async def continue_flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says '100 Continue' for ever."""
+    await _endlessly(reader, writer, b"", b"HTTP/1.1 100 Continue\r\n\r\n" * 512)
+
+
+@_talk(Outcome.SUCCESS)
+async def hundred_megabytes(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Promises a hundred megabytes of JSON, and delivers them."""
+    size, piece = 100_000_000, b"[1," * 33_333 + b"1"
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {size}\r\n\r\n".encode()
+    await _endlessly(reader, writer, head, piece, times=size // len(piece))
+
+
+@_talk(Outcome.PROTOCOL_ERROR)
+async def negative_content_length(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says that its body has minus five bytes."""
+    await _answer_all(reader, writer, b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\nabcde")
+
+
+@_talk(Outcome.PROTOCOL_ERROR)
+async def absurd_content_length(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says that its body has ten sextillion bytes."""
+    await _answer_all(reader, writer, b"HTTP/1.1 200 OK\r\nContent-Length: 9999999999999999999999\r\n\r\nabc")
+
+
+@_talk(Outcome.PROTOCOL_ERROR)
+async def two_framings(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says both how long its body is and that it comes in chunks."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+    await _answer_all(reader, writer, head + b"3\r\nabc\r\n0\r\n\r\n")
+
+
+@_talk(Outcome.PROTOCOL_ERROR)
+async def nul_in_header(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Has a NUL in a header."""
+    await _answer_all(reader, writer, b"HTTP/1.1 200 OK\r\nX-Zero: a\0b\r\nContent-Length: 0\r\n\r\n")
+
+
+@_talk(Outcome.SUCCESS)
+async def gzip_bomb(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers with ten megabytes in ten kilobytes of gzip, which nobody asked for."""
+    await _answer_all(reader, writer, _reply(_gzip_bomb(), more="Content-Encoding: gzip\r\n"))
+
+
+@cache
+def _gzip_bomb() -> bytes:
+    return gzip.compress(bytes(10_000_000), mtime=0)
+
+
+BROTLI_BOMB = bytes.fromhex("cfffff7ff82700e2b14020f7fe9ffffffff04f00c4610180eefd7ffec1ebe39f0088c322001d747d")
+"""Fifty million zeros in forty bytes of Brotli."""
+
+
+@_talk(Outcome.SUCCESS)
+async def brotli_bomb(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers with fifty megabytes in forty bytes of Brotli, which nobody asked for."""
+    await _answer_all(reader, writer, _reply(BROTLI_BOMB, more="Content-Encoding: br\r\n"))
+
+
+def _ollama(tags: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]:
+    """An Ollama but for its list of models."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        kind = "application/json; charset=utf-8"
+        async for line in _questions(reader):
+            body = (
+                b'{"version":"0.5.7"}' if "/api/version" in line else tags if "/api/tags" in line else b'{"models":[]}'
+            )
+            writer.write(_reply(body, kind=kind))
+            await writer.drain()
+
+    return talk
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def million_models(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Poses as an Ollama with a million models: thirty megabytes of names."""
+    async for line in _questions(reader):
+        if "/api/tags" not in line:
+            writer.write(_reply(b'{"version":"0.5.7"}', kind="application/json; charset=utf-8"))
+            await writer.drain()
+            continue
+        writer.write(b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n{"models":[')
+        for start in range(0, 1_000_000, 1000):
+            writer.write(b"".join(b'{"name":"model-%06d:latest"},' % number for number in range(start, start + 1000)))
+            await writer.drain()
+            await asyncio.sleep(0)
+        writer.write(b'{"name":"last"}]}')
+        return
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def many_models(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Poses as an Ollama with as many models as a body of a megabyte holds."""
+    await _many_models(reader, writer)
+
+
+_many_models = _ollama(b'{"models":[' + b",".join(b'{"name":"m%d"}' % number for number in range(50_000)) + b"]}")
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def megabyte_name(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Poses as an Ollama with one model, whose name has nearly a megabyte."""
+    await _megabyte_name(reader, writer)
+
+
+_megabyte_name = _ollama(b'{"models":[{"name":"' + b"n" * 1_000_000 + b'","size":1}]}')
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def huge_integers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Poses as an Ollama whose sizes have more digits than any column holds."""
+    await _huge_integers(reader, writer)
+
+
+_huge_integers = _ollama(b'{"models":[{"name":"a:latest","size":1' + b"0" * 5000 + b"}]}")
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def huge_floats(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Poses as an Ollama whose sizes are beyond any number."""
+    await _huge_floats(reader, writer)
+
+
+_huge_floats = _ollama(b'{"models":[{"name":"a:latest","size":1e999,"modified_at":-1e999,"details":{"family":1e999}}]}')
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def not_a_number(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Poses as an Ollama whose sizes are NaN and Infinity."""
+    await _not_a_number(reader, writer)
+
+
+_not_a_number = _ollama(b'{"models":[{"name":"a:latest","size":NaN},{"name":"b:latest","size":-Infinity}]}')
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def invalid_utf8(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Poses as an Ollama whose names are no UTF-8."""
+    await _invalid_utf8(reader, writer)
+
+
+_invalid_utf8 = _ollama(b'{"models":[{"name":"a\xff\xfe\xc0\xaf\xed\xa0\x80:latest"}]}')
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def wrong_types(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Poses as an Ollama in whose list nothing has the type it should have."""
+    await _wrong_types(reader, writer)
+
+
+_wrong_types = _ollama(
+    b'{"models":[null,1,[],"m",{"name":{"name":"a"}},{"name":"b","size":"1","details":[],"digest":7,"modified_at":{}},'
+    b'{"name":"c","details":{"families":[null,[],{}],"family":{"a":1}},"capabilities":[[1]],"remote_host":[]}]}'
+)
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def answers_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers a question as an Ollama, and the next one before it is asked."""
+    async for _ in _questions(reader):
+        writer.write(2 * _reply(b'{"version":"0.5.7"}', kind="application/json; charset=utf-8"))
+        await writer.drain()
+
+
+@_talk(Outcome.PROTOCOL_ERROR)
+async def answers_unasked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers before any question was asked."""
+    writer.write(_reply(b'{"models":[]}'))
+    await reader.read(MAX_HEAD_BYTES)
+
+
+@_talk(Outcome.PROTOCOL_ERROR)
+async def switches_protocols(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Switches to another protocol without being asked."""
+    head = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    await _answer_all(reader, writer, head + b"\x81\x05hello")
+
+
+@_talk(Outcome.PROTOCOL_ERROR)
+async def http_0_9(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers as HTTP did in 1991: with the page and no head."""
+    async for _ in _questions(reader):
+        writer.write(b"<html><body>It works</body></html>\n")
+        return
+
+
+@_talk(Outcome.PROTOCOL_ERROR)
+async def http_2_preface(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers with the first frame of HTTP/2."""
+    await _answer_all(
+        reader, writer, b"\x00\x00\x12\x04\x00\x00\x00\x00\x00\x00\x03\x00\x00\x00d\x00\x04\x00\x00\xff\xff"
+    )
+
+
+@_talk(Outcome.IO_TIMEOUT)
+async def tls_stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Begins a TLS handshake and leaves it at that."""
+    await reader.read(1)
+    writer.write(b"\x16\x03\x03\x00\x7a\x02")
+    while await reader.read(MAX_HEAD_BYTES):
+        pass
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def absurd_certificate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """With `tls`, shows a certificate that ended in the year 2000, for 500 names, whose words attack."""
+    await _answer_all(reader, writer, _reply(b'{"version":"0.5.7"}', kind="application/json; charset=utf-8"))
+
+
+@cache
+def _absurd_context() -> ssl.SSLContext:
+    key = ec.generate_private_key(ec.SECP256R1())
+    words = [
+        x509.NameAttribute(NameOID.COMMON_NAME, "=1+1\x1b[31m<b>\u202e"),
+        x509.NameAttribute(NameOID.ORGANIZATION_NAME, "'--"),
+    ]
+    names = [x509.DNSName(f"{'x' * 60}{number}.example") for number in range(500)]
+    start, end = datetime(1999, 1, 1), datetime(2000, 1, 1)
+    builder = x509.CertificateBuilder(x509.Name(words), x509.Name(words), key.public_key(), 1, start, end)
+    certificate = builder.add_extension(x509.SubjectAlternativeName(names), critical=True).sign(key, hashes.SHA256())
+    return server_context(key, certificate)
+
+
+CONTEXTS: Mapping[str, Callable[[], ssl.SSLContext]] = {"absurd-certificate": _absurd_context}
+"""Misbehaviours with a TLS context of their own. Others, with `tls`, show a certificate in their host's name."""
+
+
+def server_context(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> ssl.SSLContext:
+    """A TLS server's context with this key and certificate."""
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    with tempfile.TemporaryDirectory() as folder:  # the ssl module reads certificates from files only
+        path = Path(folder) / "host.pem"
+        path.touch(mode=0o600)
+        path.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
+        context.load_cert_chain(path)
+    return context
 
 
 def hostile_names() -> tuple[str, ...]:

@@ -2,7 +2,8 @@
 
 Bytes are the example's. Only where a list of models stands, the host's own models are written with the server file's
 `[models]` in reverse: an entry of the example is the prototype, the mapped fields are replaced, and everything else
-(keys, their order, white space, the last newline, the order and case of headers) stays.
+(keys, their order, white space, the last newline, the order and case of headers) stays. A decoy is such an example
+with the patches of an example of `data/suspicion.toml`.
 """
 
 from __future__ import annotations
@@ -10,14 +11,17 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, Final
 
 from census import hostile
-from census.identify import Example, Field, Listing, Server, VersionSource
-from census.model import Model
+from census.errors import DataError
+from census.identify import Example, Field, Listing, Rules, Server, VersionSource, parse_reply
+from census.model import Conversation, Identity, Model, Outcome, Reply, Target
+from census.suspect import Example as Doubted
+from census.suspect import Patch, Suspicions
 
 Planted = Mapping[str, Any]
 """One planted model: column of `Model` (or `extra.<name>`) -> value. A column that is not there stays as recorded."""
@@ -321,6 +325,70 @@ def _with(entry: Any, path: Sequence[str], value: Any) -> Any:
     if not path:
         return value
     return {**entry, path[0]: _with(entry[path[0]], path[1:], value)}
+
+
+# --- Decoys -----------------------------------------------------------------------------------------------------------
+
+OTHERWISE: Final = "otherwise"
+"""How a patch calls the reply to every path that an example does not name."""
+
+VISITED_AT: Final = datetime(2026, 11, 22, 12)
+"""When examples are visited; no reason to doubt looks at it."""
+
+
+class Stage:
+    """Plays the examples of `data/suspicion.toml` as a whole scan would ask them."""
+
+    def __init__(self, rules: Rules, suspicions: Suspicions) -> None:
+        self._rules, self._suspicions = rules, suspicions
+        self._recorded = {example.name: example for example in rules.examples()}
+
+    def decoys(self) -> dict[str, Example]:
+        """Hosts that together give every reason to doubt: `decoy/<reason>` at score 2, `oddity/<reason>` at 1."""
+        return {
+            f"{'decoy' if score == 2 else 'oddity'}/{example.name.rpartition('-')[0]}": self.known(example)
+            for example, score in self._suspicions.cover(self.hear)
+        }
+
+    def known(self, doubted: Doubted) -> Example:
+        """The forged example, expecting to be called what the rules call it."""
+        example, (_, found) = self.forge(doubted), self.hear(doubted)
+        expect = replace(example.expect, server=found.server, version=found.version or "", rule=found.rule)
+        return replace(example, expect=replace(expect, auth=found.auth, proxy=found.proxy, models=None))
+
+    def hear(self, doubted: Doubted) -> tuple[Conversation, Identity]:
+        """The conversation of a scan with a forged example, and what was identified in it."""
+        example, replies = self.forge(doubted), list[Reply]()
+        target, plan = Target("192.0.2.1", example.port), self._suspicions.plan(self._rules)
+        while (question := plan(target, replies)) and (raw := example.answer(question)) is not None:
+            replies.append(parse_reply(question, raw))
+        conversation = Conversation(target, Outcome.SUCCESS, VISITED_AT, tuple(replies))
+        return conversation, self._rules.identify(target, replies)
+
+    def forge(self, doubted: Doubted) -> Example:
+        """The recorded example with the patches. Raises DataError for one that fits nothing."""
+        recorded = self._recorded.get(doubted.of)
+        if recorded is None:
+            raise DataError(f"suspicion.toml: example {doubted.name!r}: data/servers/ has no example {doubted.of!r}")
+        wires = {**recorded.replies, **({} if recorded.otherwise is None else {OTHERWISE: recorded.otherwise})}
+        for patch in doubted.patches:
+            changed = {on: _patched(wire, patch, wires) for on, wire in wires.items() if patch.on in (on, "*")}
+            if all(wires[on] == wire for on, wire in changed.items()):
+                raise DataError(f"suspicion.toml: example {doubted.name!r}: nothing to change on {patch.on!r}: {patch}")
+            wires |= changed
+        otherwise = wires.pop(OTHERWISE, None)
+        return replace(recorded, name=doubted.name, about=doubted.about, replies=wires, otherwise=otherwise)
+
+
+def _patched(wire: bytes, patch: Patch, wires: Mapping[str, bytes]) -> bytes:
+    """A raw reply with one change, and a Content-Length that is right again. A missing `copy` changes nothing."""
+    if patch.copy is not None:
+        return wires.get(patch.copy, wire)
+    if patch.body is not None:
+        head, body = _cut(wire)[0], patch.body.encode()
+    else:
+        head, body = _cut(wire.replace((patch.find or "").encode(), (patch.put or "").encode()))
+    return _framed_head(head, len(body), _is_chunked(head)) + body
 
 
 # --- Raw bytes -------------------------------------------------------------------------------------------------------

@@ -14,21 +14,19 @@ import ipaddress
 import resource
 import socket
 import ssl
-import tempfile
 import time
-from collections.abc import Coroutine, Iterable, Iterator
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, SupportsIndex, cast
 
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from census.errors import CensusError
-from census.simulate.misbehave import MISBEHAVIOURS, Talk
+from census.simulate.misbehave import CONTEXTS, MISBEHAVIOURS, Talk, server_context
 from census.simulate.world import Host, World
 
 FIRST_ADDRESS: Final = int(ipaddress.IPv4Address("127.1.0.0"))
@@ -69,11 +67,33 @@ class Request:
     at: float
 
 
+class Atlas:
+    """Where on loopback the hosts of a world are: call it with a simulated address and port.
+
+    `doors` are the ports of the `Internet` that has the sockets, which may be of another process: the rest follows from
+    the world. Raises KeyError for an address where no host of this world is.
+    """
+
+    def __init__(self, world: World, doors: Mapping[str, int]) -> None:
+        self.world, self._doors = world, doors
+        self._index = {(host.ip, host.port): index for index, host in enumerate(world.hosts)}
+
+    def __call__(self, ip: str, port: int) -> tuple[str, int]:
+        index = self._index[ip, port]
+        host = self.world.hosts[index]
+        wrong = host.misbehaviour
+        door = "tls" if host.tls else host.plays if wrong and wrong.trap else "open"
+        return str(ipaddress.IPv4Address(FIRST_ADDRESS + index)), self._doors[door]
+
+
 class Internet:
     """The sockets of a world, open from entering the context to leaving it.
 
     Args:
         log: keep every request in `requests`.
+
+    Attributes:
+        doors: port of each way of being called, once the sockets are open. route: where each host is; see `Atlas`.
 
     Raises CensusError on entering where the system does not let a program have all of 127.0.0.0/8 (only Linux does).
     """
@@ -82,8 +102,8 @@ class Internet:
         self.world = world
         self.requests: list[Request] = []
         self.log = log
-        self._index = {(host.ip, host.port): index for index, host in enumerate(world.hosts)}
-        self._ports: dict[str, int] = {}
+        self.doors: dict[str, int] = {}
+        self.route = Atlas(world, self.doors)
         self._contexts: dict[int, ssl.SSLContext] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._transports: set[asyncio.Transport] = set()
@@ -113,20 +133,20 @@ class Internet:
         for name, wrong in MISBEHAVIOURS.items():
             if wrong.trap:
                 bound = opening.enter_context(_bound())
-                self._ports[name] = bound.getsockname()[1]
+                self.doors[name] = bound.getsockname()[1]
                 for held in wrong.trap(bound):
                     opening.enter_context(held)
         plain = opening.enter_context(_bound())
         server = await loop.create_server(lambda: _Door(self), sock=plain, backlog=BACKLOG)
         opening.callback(server.close)
-        self._ports["open"] = plain.getsockname()[1]
+        self.doors["open"] = plain.getsockname()[1]
         await self._listen_tls(opening)
 
     async def _listen_tls(self, opening: contextlib.AsyncExitStack) -> None:
         secure = opening.enter_context(_bound())
         secure.listen(BACKLOG)
         secure.setblocking(False)
-        self._ports["tls"] = secure.getsockname()[1]
+        self.doors["tls"] = secure.getsockname()[1]
         self._contexts = {index: _context(host) for index, host in enumerate(self.world.hosts) if host.tls}
         self._start(self._accept_tls(secure))
 
@@ -138,17 +158,6 @@ class Internet:
             transport.abort()
         await asyncio.sleep(0)  # lets the transports close their sockets
         await asyncio.sleep(0)
-
-    def route(self, ip: str, port: int) -> tuple[str, int]:
-        """Where on loopback a simulated address is: host and port to connect to.
-
-        Raises KeyError for an address where no host of this world is.
-        """
-        index = self._index[ip, port]
-        host = self.world.hosts[index]
-        wrong = host.misbehaviour
-        door = "tls" if host.tls else host.plays if wrong and wrong.trap else "open"
-        return str(ipaddress.IPv4Address(FIRST_ADDRESS + index)), self._ports[door]
 
     # -- What the connections need
 
@@ -358,16 +367,11 @@ async def _peek(connection: socket.socket) -> bytes:
 
 
 def _context(host: Host) -> ssl.SSLContext:
-    """A TLS server context with a new self-signed certificate for a host."""
+    """A TLS server context with a new self-signed certificate for a host, or the one that its misbehaviour brings."""
+    if host.misbehaviour and host.plays in CONTEXTS:
+        return CONTEXTS[host.plays]()
     key = ec.generate_private_key(ec.SECP256R1())
-    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    with tempfile.TemporaryDirectory() as folder:  # the ssl module reads certificates from files only
-        path = Path(folder) / "host.pem"
-        path.touch(mode=0o600)
-        path.write_bytes(pem + _certificate(host, key).public_bytes(serialization.Encoding.PEM))
-        context.load_cert_chain(path)
-    return context
+    return server_context(key, _certificate(host, key))
 
 
 def _certificate(host: Host, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:

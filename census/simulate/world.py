@@ -13,19 +13,21 @@ import ipaddress
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
-from itertools import combinations
+from functools import cached_property
+from itertools import combinations, repeat
 from pathlib import Path
 from random import Random
 from typing import Any, Final, TypeVar
 
 from census import geo, resources
 from census.errors import DataError
-from census.identify import Rules
+from census.identify import Example, Rules
 from census.model import Model, Outcome, Place
 from census.simulate.misbehave import MISBEHAVIOURS, Misbehaviour, hostile_names
-from census.simulate.players import Answer, Part, Planted
+from census.simulate.players import Answer, Part, Planted, Stage
+from census.suspect import Suspicions
 
 DEFAULT_PORT: Final = 11434
 """Port of a host whose part names none."""
@@ -82,7 +84,7 @@ class Host:
 
     Attributes:
         ip, port: its simulated address.
-        plays: name of an example of `data/servers/`, or of a misbehaviour.
+        plays: name of an example of `data/servers/`, of a misbehaviour, or `decoy/<reason to doubt>`.
         group: what the scenario says about it.
         place: what the simulated geolocation database says of the address.
         tls: it speaks TLS, with a certificate of its own.
@@ -333,8 +335,23 @@ class _Cast:
 
     def hosts(self) -> Iterator[Host]:
         for number, group in enumerate(self._scenario.groups):
-            for index in range(group.count):
-                yield from self._machine(group, Random(f"{self._scenario.seed}/{number}/{index}"))
+            for index, each in enumerate(self._members(group)):
+                yield from self._machine(each, Random(f"{self._scenario.seed}/{number}/{index}"))
+
+    def _members(self, group: Group) -> Iterator[Group]:
+        """The group as often as it counts; one that plays `decoy/*`, with each of these decoys in turn."""
+        plays = next(iter(group.plays))
+        if not plays.endswith("/*"):
+            yield from repeat(group, group.count)
+            return
+        for name in self._decoys:
+            if name.startswith(plays[:-1]):
+                yield replace(group, plays={name: 1})
+
+    @cached_property
+    def _decoys(self) -> dict[str, Example]:
+        """Made only for a scenario that plays one."""
+        return Stage(self._rules, Suspicions.load()).decoys()
 
     def _machine(self, group: Group, rng: Random) -> Iterator[Host]:
         sites = [site for site in self._scenario.sites if site.kind in group.where]
@@ -363,6 +380,8 @@ class _Cast:
         return Host(ip, port, plays, about, site.place, group.tls, group.decoy, version, inventory, part)
 
     def _part(self, plays: str, about: str) -> Part | None:
+        if "/" in plays:
+            self._examples |= self._decoys
         if plays not in self._examples:
             if plays in MISBEHAVIOURS:
                 return None

@@ -11,7 +11,7 @@ from tests.exactly_once import LIVES_S, Tally, torment
 from tests.robustness import write_section
 
 KILLS = 200
-TIMES = 4.0
+TIMES = 8.0
 """How many times the default scenario: as many blocks as 200 scanners commit in their short lives."""
 
 

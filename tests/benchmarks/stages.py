@@ -12,12 +12,11 @@ import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from census import scan
-from census.identify import Memory, Rules, body
+from census.identify import Reading, Rules
 from census.model import Conversation, Finding, Question, Reply, Target
 from census.pace import Pace
 from census.probe import Prober
@@ -52,16 +51,12 @@ def _best(work: Callable[[], object], n: int) -> float:
     return round(min(times), 1)
 
 
-def _planned(rules: Rules, conversation: Conversation) -> Memory:
-    """The plan of a whole conversation, as it was asked reply by reply."""
-    memory: Memory = {}
-    for length in range(len(conversation.replies) + 1):
-        rules.next_question(conversation.target, conversation.replies[:length], memory)
-    return memory
-
-
 def _identified(rules: Rules, conversation: Conversation) -> object:
-    return rules.identify(conversation.target, conversation.replies, _planned(rules, conversation))
+    """The plan of a whole conversation, as it was asked reply by reply, and the verdict."""
+    reading = Reading(rules)
+    for length in range(len(conversation.replies) + 1):
+        reading.next_question(conversation.target, conversation.replies[:length])
+    return reading.identify(conversation.target, conversation.replies)
 
 
 def _admitted(targets: Sequence[Target]) -> None:
@@ -97,7 +92,6 @@ def stages(n: int, port: int) -> dict[str, float]:
             return asked[len(replies)] if len(replies) < len(asked) else None
 
         findings = [found.conclude(one) for one in told]
-        memories = [_planned(found.rules, one) for one in told]
         draft = scan.draft_of(settings, scan.load_targets(settings), Path(name) / "out")
         numbers = iter(range(10**6))
         times = {
@@ -105,7 +99,7 @@ def stages(n: int, port: int) -> dict[str, float]:
             f"probe, {len(asked)} questions": _best(lambda: _converse(prober, lambda: blind, n), n),
             "identify": _best(lambda: [_identified(found.rules, one) for one in told], n),
             "families": _best(lambda: [_lineages(found, one) for one in findings], n),
-            "suspect": _best(lambda: [_judged(found, *one) for one in zip(findings, memories, strict=True)], n),
+            "suspect": _best(lambda: [_judged(found, one) for one in findings], n),
             "locate": _best(lambda: [_placed(found, one) for one in told], n),
             "snapshot: blocks": _best(lambda: _committed(draft, findings, numbers), n),
         }
@@ -118,8 +112,8 @@ def _lineages(found: scan.Stages, finding: Finding) -> object:
     return [found.families.classify(model, observed_at=seen) for model in finding.identity.models or ()]
 
 
-def _judged(found: scan.Stages, finding: Finding, memory: Memory) -> object:
-    return found.suspicions.judge(finding.conversation, finding.identity, partial(body, memory=memory))
+def _judged(found: scan.Stages, finding: Finding) -> object:
+    return found.suspicions.judge(finding.conversation, finding.identity)
 
 
 def _placed(found: scan.Stages, conversation: Conversation) -> object:

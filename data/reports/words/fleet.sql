@@ -1,0 +1,12 @@
+-- One row per fleet: an inventory that five hosts or more, in two autonomous systems or more, listed on one day;
+-- as on the day when most did.
+SELECT inventory,
+       day,
+       count(*) AS hosts,
+       count(DISTINCT place.asn) AS systems,
+       count(DISTINCT place.country) AS countries,
+       count(*) FILTER (suspect = 2) AS suspect_hosts
+FROM twin
+GROUP BY inventory, day
+HAVING hosts >= 5 AND systems >= 2
+QUALIFY row_number() OVER (PARTITION BY inventory ORDER BY hosts DESC, systems DESC, day DESC) = 1

@@ -1,0 +1,161 @@
+"""The command line as a person meets it: what is printed where, exit codes, settings, and errors that say what now."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from census import errors
+from census.cli import main
+from tests.conftest import Census
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CENSUS_GEO", str(tmp_path / "no-databases"))
+    return tmp_path
+
+
+def run(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(main, list(arguments), input=stdin, catch_exceptions=False)
+
+
+def test_a_bad_line_names_file_line_and_the_nearest_right_form(folder: Path) -> None:
+    (folder / "targets.txt").write_text("127.0.0.1\n10.0.0.300\n")
+    result = run("scan", "targets.txt")
+    assert result.exit_code == errors.TargetError.exit_code
+    assert "targets.txt:2: '10.0.0.300'" in result.stderr
+    assert result.stdout == ""
+
+
+def test_a_list_of_excluded_networks_says_why_nothing_is_asked(folder: Path) -> None:
+    (folder / "targets.txt").write_text("127.0.0.1\n203.0.113.0/29\n")
+    result = run("scan", "targets.txt")
+    assert result.exit_code == errors.TargetError.exit_code
+    assert "8 (RFC 5737 documentation), 1 (RFC 1122 loopback)" in result.stderr
+    assert "--allow-private" in result.stderr
+
+
+def test_a_missing_contact_is_asked_for(folder: Path) -> None:
+    (folder / "targets.txt").write_text("2600::1\n")
+    result = run("scan", "targets.txt")
+    assert result.exit_code == errors.ContactError.exit_code
+    assert "--contact" in result.stderr
+
+
+def test_no_targets_is_a_usage_error(folder: Path) -> None:
+    assert run("scan").exit_code == 2
+
+
+def test_a_dry_run_prints_the_plan_and_sends_nothing(folder: Path) -> None:
+    result = run("scan", "-", "--dryrun", "--contact", "mailto:me@example.org", stdin="2600::/64\n# a comment\n")
+    assert result.exit_code == 0
+    assert f"targets            {2**64}" in result.stdout
+    assert "  GET /api/tags" in result.stdout
+    assert list(folder.iterdir()) == []
+
+
+def test_settings_come_from_a_file_then_the_environment_then_the_command_line(folder: Path) -> None:
+    (folder / "census.toml").write_text('[scan]\nrate = 7\ncontact = "mailto:me@example.org"\n')
+
+    def pace(*more: str) -> str:
+        result = run("scan", "-", "--dryrun", *more, stdin="2600::1\n")
+        return next(line for line in result.stdout.splitlines() if line.startswith("pace"))
+
+    assert " 7 new connections" in pace()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CENSUS_SCAN_RATE", "8")
+        assert " 8 new connections" in pace()
+        assert " 9 new connections" in pace("--rate", "9")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[scan]\nrat = 3\n", "[scan] has no option 'rat'"),
+        ("[scna]\nrate = 3\n", "[scna] is not a command"),
+        ("rate = 3\n", "[rate] is not a command"),
+        ("[scan\n", "census.toml"),
+    ],
+)
+def test_a_wrong_settings_file_is_refused(folder: Path, text: str, words: str) -> None:
+    (folder / "census.toml").write_text(text)
+    result = run("runs")
+    assert result.exit_code == 2
+    assert words in result.stderr
+
+
+def test_nothing_to_resume_is_an_error(folder: Path) -> None:
+    result = run("scan", "--resume", "last")
+    assert result.exit_code == 2
+    assert "no unfinished run" in result.stderr
+
+
+def test_every_kind_of_error_has_an_exit_code_of_its_own() -> None:
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)]
+    codes = [kind.exit_code for kind in kinds]
+    assert len(set(codes)) == len(codes)
+
+
+def test_reports_are_listed(folder: Path) -> None:
+    assert "codeployment" in run("report").stdout
+
+
+def test_an_unknown_report_is_refused(census_of_the_world: Census) -> None:
+    result = run("report", "codeploymnet", "-o", str(census_of_the_world.out))
+    assert result.exit_code == errors.QueryError.exit_code
+    assert "codeployment" in result.stderr
+
+
+def test_sql_answers_in_json(census_of_the_world: Census) -> None:
+    sql = "select server, count(*) as n from hosts group by all order by n desc, server limit 1"
+    result = run("sql", sql, "-o", str(census_of_the_world.out), "--format", "json")
+    assert json.loads(result.stdout)[0]["server"] == "ollama"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["drop view hosts", "copy hosts to 'x.csv'", "attach 'x.db'", "install httpfs", "select * from '/etc/passwd'"],
+)
+def test_sql_only_reads_the_runs(census_of_the_world: Census, statement: str) -> None:
+    result = run("sql", statement, "-o", str(census_of_the_world.out))
+    assert result.exit_code == errors.QueryError.exit_code
+    assert result.stdout == ""
+
+
+def test_a_database_file_works_for_any_duckdb_client(folder: Path, census_of_the_world: Census) -> None:
+    result = run("db", "census.duckdb", "-o", str(census_of_the_world.out))
+    assert result.exit_code == 0
+    import duckdb
+
+    with duckdb.connect(str(folder / "census.duckdb"), read_only=True) as connection:
+        assert connection.sql("select count(*) from hosts").fetchall()[0][0] > 300
+
+
+def test_verify_names_what_is_whole(census_of_the_world: Census) -> None:
+    result = run("verify", "-o", str(census_of_the_world.out))
+    assert result.exit_code == 0
+    assert f"{census_of_the_world.run.name}: whole" in result.stderr
+
+
+def test_the_gate_over_data_and_schemas_is_open() -> None:
+    result = run("check")
+    assert result.exit_code == 0, result.stderr
+    assert "GET /api/tags" in result.stdout
+
+
+def test_a_reader_who_leaves_early_gets_no_traceback(census_of_the_world: Census) -> None:
+    command = f"{sys.executable} -m census sql 'from replies' -o {census_of_the_world.out} | head -1"
+    result = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert result.stderr == ""
+
+
+def test_completion_is_printed_for_each_shell() -> None:
+    for shell in ("bash", "zsh", "fish"):
+        assert "_CENSUS_COMPLETE" in run("completion", shell).stdout
