@@ -29,7 +29,7 @@ test-real: $(VENV)/.installed  ## servers nobody here wrote, on loopback
 	$(BIN)/python -m pytest tests/real
 
 bench: $(VENV)/.installed  ## ratios against a baseline in the same run
-	$(BIN)/python -m tests.benchmarks
+	$(BIN)/python -m tests.benchmarks --write docs/performance.md
 
 bench-accuracy: $(VENV)/.installed  ## families of models, on labelled names
 	$(BIN)/python tests/benchmarks/accuracy.py

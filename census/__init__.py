@@ -4,7 +4,7 @@ The flow, one file a stage, in this order:
 
     targets   text -> Targets: parse, expand, exclude, permute, shard
     pace      not more than N a second in all, M to one network, K at once
-    probe     Target -> Replies; the only module that opens a socket to a target
+    probe     Target -> Replies; the only stage that talks to a target, over the connections of `wire`
     identify  Replies -> Identity and Models
     families  a model's name and metadata -> Lineage
     suspect   reasons to doubt a host

@@ -257,7 +257,7 @@ def _run(draft: snapshot.Draft, quiet: bool, stages: scan.Stages | None = None) 
     with draft, Display(quiet) as display:
         scan.require_route(draft, None)
         job = scan.Scan(draft, stages or _stages(draft), display)
-        asyncio.run(_watched(job, display))
+        scan.run(_watched(job, display))
         _publish(job, display)
 
 

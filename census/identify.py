@@ -99,9 +99,9 @@ class Match:
     def holds(self, views: Mapping[Question, View]) -> bool:
         """True if the reply is there and passes every check."""
         if self.ask is None:
-            return any(view.passes(self.checks) for view in views.values())
+            return any(view.passed(self) for view in views.values())
         view = views.get(self.ask)
-        return (view is None) is not self.answered and (view is None or view.passes(self.checks))
+        return (view is None) is not self.answered and (view is None or view.passed(self))
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,17 +253,20 @@ _MISSING: Final = _Missing()
 
 
 class View:
-    """A reply with its headers indexed and its JSON parsed at most once. Lives as long as one call."""
+    """A reply with its headers indexed and its JSON parsed at most once. Lives as long as one call, or its `Memory`."""
 
-    __slots__ = ("_json", "headers", "media_type", "reply")
+    __slots__ = ("_json", "_judged", "begun", "headers", "media_type", "reply")
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
+        self.begun: list[_Begun] | None = None
+        """The rules whose first block this reply satisfies, once `Rules` has looked."""
         self.headers: dict[str, str] = {}
         for name, value in reply.headers:
             self.headers.setdefault(name.lower(), value)
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self._json: Any = self
+        self._judged: dict[int, bool] = {}
 
     def passes(self, checks: tuple[Check, ...]) -> bool:
         """True if all checks hold."""
@@ -271,6 +274,13 @@ class View:
             if not check(self):
                 return False
         return True
+
+    def passed(self, match: Match) -> bool:
+        """True if all checks of a block hold; judged once."""
+        found = self._judged.get(id(match))
+        if found is None:
+            found = self._judged[id(match)] = self.passes(match.checks)
+        return found
 
     @property
     def json(self) -> Any:
@@ -298,9 +308,22 @@ class View:
         return body.decode("utf-8", "replace").strip()
 
 
-def _views(replies: Sequence[Reply]) -> dict[Question, View]:
+Memory = dict[int, View]
+"""What was read of one endpoint's replies, by their `id`: handed from question to question, it spares reading again."""
+
+
+def _remembered(reply: Reply, memory: Memory) -> View:
+    """A reply as it was read before, or read now."""
+    view = memory.get(id(reply))
+    if view is None:  # the view keeps its reply, so that the id stays its own
+        view = memory[id(reply)] = View(reply)
+    return view
+
+
+def _views(replies: Sequence[Reply], memory: Memory | None = None) -> dict[Question, View]:
     """The latest reply to each question."""
-    return {reply.question: View(reply) for reply in replies}
+    memory = {} if memory is None else memory
+    return {reply.question: _remembered(reply, memory) for reply in replies}
 
 
 def _dig(value: Any, path: Iterable[str]) -> Any:
@@ -1085,6 +1108,10 @@ _Tried = tuple[Rule, tuple[Check, ...], tuple[Match, ...]]
 """A rule, the checks of its first block, and the other blocks: the first are tried on each reply to its question."""
 
 
+_Begun = tuple[Rule, tuple[Match, ...]]
+"""A rule whose first block holds, and its other blocks."""
+
+
 def _indexed(rules: Iterable[Rule], ask: Question | None) -> Iterator[_Tried]:
     return ((rule, rule.matches[0].checks, rule.matches[1:]) for rule in rules if rule.matches[0].ask == ask)
 
@@ -1150,12 +1177,12 @@ class Rules:
         """Server id -> the most questions one endpoint of it can get; UNIDENTIFIED -> the same for all others."""
         return {UNIDENTIFIED: MAX_REQUESTS_UNKNOWN} | {server.id: _limit(server) for server in self.servers.values()}
 
-    def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None:
+    def next_question(self, target: Target, replies: Sequence[Reply], memory: Memory | None = None) -> Question | None:
         """A `census.model.Plan`: the next question for a target, or None when enough is known or nothing will be."""
         if not replies:
             return next(iter(self.openers(target.port)), None)
         asked = {reply.question for reply in replies}
-        matched = self._matched(_views(replies))
+        matched = self._matched(_views(replies, memory))
         leader = next((rule for rule in matched if rule.verdict != "lead"), None)
         if len(replies) >= self._limit(leader):
             return None
@@ -1189,14 +1216,20 @@ class Rules:
         """Every rule that holds, the strongest first."""
         found: dict[str, Rule] = {}
         for ask, view in views.items():
-            for rule, checks, rest in self._by_ask.get(ask, self._anywhere):
-                if view.passes(checks) and (not rest or all(match.holds(views) for match in rest)):
+            for rule, rest in self._begun(ask, view):
+                if not rest or all(match.holds(views) for match in rest):
                     found[rule.id] = rule
         return sorted(found.values(), key=_order)
 
-    def identify(self, target: Target, replies: Sequence[Reply]) -> Identity:
+    def _begun(self, ask: Question, view: View) -> list[_Begun]:
+        if view.begun is None:
+            tried = self._by_ask.get(ask, self._anywhere)
+            view.begun = [(rule, rest) for rule, checks, rest in tried if view.passes(checks)]
+        return view.begun
+
+    def identify(self, target: Target, replies: Sequence[Reply], memory: Memory | None = None) -> Identity:
         """Which server answered, by which rule, and what it serves. Never raises for anything a server sends."""
-        views = _views(replies)
+        views = _views(replies, memory)
         matched = [rule for rule in self._matched(views) if rule.verdict != "lead"]
         proxy = _proxy(views.values())
         if not matched:
@@ -1286,6 +1319,22 @@ class Rules:
             for ask in server.questions
             if (server.id, ask.question) not in asked
         ]
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The rules over one conversation: what was read of a reply for one question is known for the next."""
+
+    rules: Rules
+    memory: Memory = field(default_factory=dict)
+
+    def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None:
+        """As `Rules.next_question`."""
+        return self.rules.next_question(target, replies, self.memory)
+
+    def identify(self, target: Target, replies: Sequence[Reply]) -> Identity:
+        """As `Rules.identify`."""
+        return self.rules.identify(target, replies, self.memory)
 
 
 def _limit(server: Server) -> int:

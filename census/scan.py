@@ -7,24 +7,26 @@ writes a block when its last target is done. A target is not read before a sende
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 import resource
 import traceback
 from collections import Counter
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
 from census import __version__, resources
 from census.errors import CensusError, ContactError, ScanStopped, SnapshotError, TargetError, UsageError
 from census.families import Families
-from census.identify import Rules
+from census.identify import Reading, Rules
 from census.locate import Locator, Networks
-from census.model import Conversation, Finding, Lineage, Outcome, Plan, Question, Target
+from census.model import Conversation, Finding, Lineage, Outcome, Question, Target
 from census.pace import Pace
 from census.probe import Limits, Prober, Route, allowed, user_agent
 from census.schema import SCHEMA_VERSION
@@ -32,11 +34,21 @@ from census.snapshot import Draft, new_run_id
 from census.suspect import Suspicions
 from census.targets import Exclusions, Permutation, TargetSet, read, sample_size
 
+try:
+    import uvloop
+except ImportError:  # there is none for Windows
+    uvloop = None  # type: ignore[assignment]
+
+T = TypeVar("T")
+
 BLOCK_SIZE = 1024
 """Targets in a block at most: what a kill costs at most, for each block open at that moment."""
 
 BLOCKS_PER_SHARD = 8
 """Blocks a small target set is cut into for each shard, so that shards get even parts of it."""
+
+COLLECT_AFTER = 50_000
+"""New objects after which the garbage collector looks at them: some hundred conversations' worth."""
 
 MAX_FAULTS = 1000
 """Crashes of our own code, each filed as its host's outcome, after which the scan stops."""
@@ -125,29 +137,24 @@ class Stages:
         locator = Locator.open([Path(p) for p in geo], simulated=simulated)
         return cls(Rules.load(), Families.load(), Suspicions.load(), locator, Networks.load())
 
-    @cached_property
-    def plan(self) -> Plan:
-        """Which question comes next: what the rules want to know, then the nonsense path where it decides."""
-        return self.suspicions.plan(self.rules)
-
     @property
     def questions(self) -> frozenset[Question]:
         """Everything that may be sent. Raises DataError when one of them may never be."""
         return allowed(self.rules.questions() | self.suspicions.questions())
 
-    def conclude(self, conversation: Conversation) -> Finding:
-        """All that follows from one conversation, with no network and no clock."""
-        steps = self.concluding(conversation)
+    def conclude(self, conversation: Conversation, reading: Reading | None = None) -> Finding:
+        """All that follows from one conversation, with no network and no clock; `reading` is the plan's, if any."""
+        steps = self.concluding(conversation, reading)
         while True:
             try:
                 next(steps)
             except StopIteration as done:
                 return cast(Finding, done.value)
 
-    def concluding(self, conversation: Conversation) -> Generator[None, None, Finding]:
+    def concluding(self, conversation: Conversation, reading: Reading | None = None) -> Generator[None, None, Finding]:
         """`conclude` in steps of MODELS_A_STEP models."""
         target, seen = conversation.target, conversation.asked_at
-        identity = self.rules.identify(target, conversation.replies)
+        identity = (reading or self.rules).identify(target, conversation.replies)
         models, lineages = identity.models or (), list[Lineage]()
         for start in range(0, len(models), MODELS_A_STEP):
             lineages += [self.families.classify(m, observed_at=seen) for m in models[start : start + MODELS_A_STEP]]
@@ -341,6 +348,25 @@ class _Block:
     findings: list[Finding] = field(default_factory=list)
 
 
+def run(work: Coroutine[Any, Any, T]) -> T:
+    """Run a scan's coroutine to its end, on uvloop where there is one.
+
+    What is loaded by now stays, so the garbage collector need not look at it; and it looks more seldom than usual, as
+    conversations leave next to no cycles behind (docs/decisions/engine.md).
+    """
+    usual = gc.get_threshold()
+    gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, *usual[1:])
+    runner = asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None)
+    try:
+        return runner.run(work)
+    finally:
+        gc.set_threshold(*usual)
+        gc.unfreeze()
+        with suppress(OSError, RuntimeError):  # out of descriptors, uvloop cannot even end: what it was told counts
+            runner.close()
+
+
 class Scan:
     """One run, from its draft to its published folder."""
 
@@ -448,8 +474,9 @@ class Scan:
     async def _ask(self, prober: Prober, target: Target) -> Finding:
         asked_at = datetime.now(UTC).replace(tzinfo=None)
         try:
-            conversation = await prober.converse(target, self.stages.plan)
-            return await self._conclude(conversation)
+            reading = Reading(self.stages.rules)
+            conversation = await prober.converse(target, self.stages.suspicions.plan(reading))
+            return await self._conclude(conversation, reading)
         except CensusError:
             raise
         except Exception as fault:
@@ -457,11 +484,11 @@ class Scan:
             problem = f"fault of the census: {type(fault).__name__}"
             return Finding(Conversation(target, Outcome.UNKNOWN_ERROR, asked_at, error=problem))
 
-    async def _conclude(self, conversation: Conversation) -> Finding:
+    async def _conclude(self, conversation: Conversation, reading: Reading) -> Finding:
         """At once, or from long answers in steps, between which other hosts are heard."""
         if sum(len(reply.body) for reply in conversation.replies) < LONG_ANSWERS:
-            return self.stages.conclude(conversation)
-        steps = self.stages.concluding(conversation)
+            return self.stages.conclude(conversation, reading)
+        steps = self.stages.concluding(conversation, reading)
         while True:
             try:
                 next(steps)

@@ -205,7 +205,7 @@ def test_a_fault_of_ours_is_that_hosts_outcome(tmp_path: Path, monkeypatch: pyte
     world = World.load()
     settings = simulated_settings(world, tmp_path, max_targets="30")
 
-    def broken(self: scan.Stages, conversation: scan.Conversation) -> scan.Finding:
+    def broken(self: scan.Stages, conversation: scan.Conversation, memory: object) -> scan.Finding:
         raise ZeroDivisionError("planted")
 
     monkeypatch.setattr(scan.Stages, "conclude", broken)

@@ -16,6 +16,7 @@ NOUNS = {"model", "hostile", "errors", "resources"}
 STAGES = {"targets", "pace", "probe", "identify", "families", "suspect", "locate", "snapshot", "query", "report"}
 
 ALSO = {
+    "probe": {"wire"},
     "snapshot": {"schema", "manifest", "duck"},
     "manifest": {"schema", "duck"},
     "query": {"schema", "manifest", "duck"},
@@ -24,7 +25,7 @@ ALSO = {
     "inference": {"study", "report", "query", "summaries", "manifest", "schema", "duck"},
     "study": {"report", "query", "summaries", "manifest", "schema", "duck"},
 }
-"""What a file may import beside the nouns: storage, queries and reports stand on each other."""
+"""What a file may import beside the nouns: the probe rests on the wire; storage, queries and reports on each other."""
 
 JOINERS = {"scan", "derive", "explain", "cli", "check", "__main__", "simulate"}
 """The corridor, the second reading, the account, the command line, the gate over data/ and the simulated internet."""
@@ -35,8 +36,8 @@ EDGES = {
 }
 """Addresses that tests of exclusions and parsing name: edges of special-purpose networks, and public resolvers."""
 
-SOCKETS = {"probe", "simulate"}
-"""Only the probe talks to targets; the simulated internet listens."""
+SOCKETS = {"wire", "simulate"}
+"""Only the wire, which the probe alone knows, talks to targets; the simulated internet listens."""
 
 
 def _place(path: Path) -> str:
@@ -72,6 +73,7 @@ def test_a_stage_imports_nouns_and_nothing_else_of_ours(path: Path) -> None:
 def test_only_the_probe_opens_connections(path: Path) -> None:
     if _place(path) in SOCKETS:
         return
+    assert "wire" not in _ours(path) or _place(path) == "probe"
     assert not _imports(path) & {"ssl", "aiohttp", "urllib.request", "http.client", "requests", "httpx"}
     text = path.read_text(encoding="utf-8")
     openers = ("socket.socket", "create_connection", "open_connection", "getaddrinfo", "gethostby", "sock_connect")

@@ -21,7 +21,7 @@ from typing import Any
 
 import pytest
 
-from census import duck, hostile, identify, probe, query, report, scan, snapshot
+from census import duck, hostile, identify, probe, query, report, scan, snapshot, wire
 from census.model import Conversation, Target
 from census.simulate import Host, World
 from census.simulate.misbehave import MISBEHAVIOURS, hostile_names
@@ -94,7 +94,7 @@ def test_what_is_kept_of_a_server_is_bounded(visit: Visit) -> None:
     (row,) = visit.rows(
         "SELECT max(length(tls_names)) AS n, max(tls_not_after) AS until FROM hosts WHERE tls_sha256 > ''"
     )
-    assert row["n"] <= probe.MAX_NAMES
+    assert row["n"] <= wire.MAX_NAMES
 
 
 @pytest.mark.parametrize("plays", ["million-models", "huge-integers", "not-a-number", "invalid-utf8"])
@@ -163,7 +163,7 @@ def _lasting(row: dict[str, Any]) -> dict[str, Any]:
 def test_a_late_scanner_does_not_blame_the_host(monkeypatch: pytest.MonkeyPatch, outcome: str) -> None:
     """Our own work holds up the event loop beyond the connect timeout: who answered meanwhile is no timeout."""
     question = next(iter(identify.Rules.load().openers(11434)))
-    wait = probe._writable
+    wait = wire._writable
 
     async def late(*arguments: Any) -> None:
         asyncio.get_running_loop().call_soon(time.sleep, 0.5)
@@ -176,7 +176,7 @@ def test_a_late_scanner_does_not_blame_the_host(monkeypatch: pytest.MonkeyPatch,
             asker = probe.Prober(frozenset({question}), limits=limits, user_agent="t", route=lambda ip, port: address)
             return await asker.converse(Target("240.0.0.1", 1), lambda target, heard: None if heard else question)
 
-    monkeypatch.setattr(probe, "_writable", late)
+    monkeypatch.setattr(wire, "_writable", late)
     assert asyncio.run(knock()).outcome == outcome
 
 

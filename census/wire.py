@@ -1,0 +1,631 @@
+"""One connection to one target: its connect, its TLS, the bytes of a question out and of one whole reply in.
+
+What may live here: sockets, TLS and certificates, the HTTP parser, and every bound on the bytes of one connection.
+What is asked, when, of whom, and what comes after a failure is decided in `probe.py`; what it means, elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import hashlib
+import os
+import re
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal, TypeVar, cast
+
+from cryptography import x509
+from httptools import HttpParserError, HttpResponseParser
+
+from census.errors import ScannerFault
+from census.hostile import printable, text
+from census.model import Certificate, Outcome, Question, Reply, Scheme
+
+MAX_INTERIM = 8
+"""Interim replies (status 1xx) before one real reply; servers send at most one, and only if asked to."""
+
+MAX_NAMES = 100
+"""Names kept of one certificate. Certificate authorities issue at most that many."""
+
+MAX_WORDS = 160
+"""Characters kept of an error's text."""
+
+GLIMPSE = 40
+"""Bytes shown of what is not HTTP."""
+
+TICK_S = 0.002
+"""Seconds by which a timer may be early: event loops count milliseconds."""
+
+TOO_MUCH = "more bytes than one target may send"
+
+OUR_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+"""Error numbers that say something of this machine and nothing of the host."""
+
+_UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
+_CLOSED = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ESHUTDOWN})
+_HEAD_END = re.compile(rb"\n\r?\n")
+_INTERIM = re.compile(rb"HTTP/\d\.\d 1\d\d")
+_TLS_RECORDS = (b"\x15\x03", b"\x16\x03")  # an alert, a handshake (RFC 8446, section 5.1)
+
+_T = TypeVar("_T")
+
+
+# ---- how it can end --------------------------------------------------------------------------------------------------
+
+
+class Ended(Exception):
+    """This connection, or the whole conversation, cannot go on.
+
+    Attributes:
+        unheard: the server closed without a byte of the answer, as an idle connection may at any time.
+        tls: what came was TLS.
+    """
+
+    def __init__(self, outcome: Outcome, words: str, *, unheard: bool = False, tls: bool = False) -> None:
+        super().__init__(words)
+        self.outcome, self.words, self.unheard, self.tls = outcome, words, unheard, tls
+
+
+def _not_connected(number: int, address: tuple[str, int]) -> Exception:
+    """What a connect that ended with this error number means. `address` as routed."""
+    words = os.strerror(number).lower()
+    if number in OUR_LIMITS or (number == errno.EADDRNOTAVAIL and ":" not in address[0]):
+        return ScannerFault(f"cannot open a socket: {words}; ask fewer hosts at once or raise the limit (ulimit -n)")
+    if number == errno.ECONNREFUSED:
+        return Ended(Outcome.CONNECTION_REFUSED, words)
+    if number == errno.ETIMEDOUT:
+        return Ended(Outcome.CONNECTION_TIMEOUT, "no answer to the connect")
+    if number in _CLOSED:
+        return Ended(Outcome.CONNECTION_CLOSED, f"{words} while connecting")
+    if number in _UNREACHABLE:
+        return Ended(Outcome.UNKNOWN_ERROR, f"host unreachable: {words}")
+    return Ended(Outcome.UNKNOWN_ERROR, f"cannot connect: {words}")
+
+
+def _no_handshake(problem: OSError) -> Ended:
+    if isinstance(problem, TimeoutError):
+        return Ended(Outcome.IO_TIMEOUT, "the TLS handshake stalled")
+    return _tls_fault(problem) or Ended(Outcome.CONNECTION_CLOSED, "closed in the TLS handshake")
+
+
+def _tls_fault(problem: BaseException | None) -> Ended | None:
+    """What broke TLS, or None where it was only cut off."""
+    if not isinstance(problem, ssl.SSLError) or isinstance(problem, ssl.SSLEOFError):
+        return None
+    reason = problem.reason or str(problem)
+    return Ended(Outcome.PROTOCOL_ERROR, "TLS: " + printable(reason.replace("_", " ").lower(), MAX_WORDS))
+
+
+def first_line(words: str) -> str:
+    """The first line of a text, fit to be shown, cut to MAX_WORDS."""
+    return printable(words.strip().split("\n", 1)[0], MAX_WORDS)
+
+
+def _glimpse(data: bytes | bytearray) -> str:
+    return f"'{printable(bytes(data[:GLIMPSE]).decode('latin-1'))}'"
+
+
+def now() -> datetime:
+    """UTC without zone, as all times of the census are."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+# ---- time ------------------------------------------------------------------------------------------------------------
+
+
+class Alarm:
+    """One timer for all the waits of one task, since arming a timer for each would cost more than the waits.
+
+    Each wait moves the moment at which it is due; the timer, when it rings before that, is set again. A wait that is
+    overdue is cancelled through its task, as `asyncio.timeout` does. To be made in the task that waits.
+    """
+
+    __slots__ = ("_due", "_loop", "_rang", "_rings", "_task", "_timer")
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._task = cast("asyncio.Task[object]", asyncio.current_task())
+        self._timer: asyncio.TimerHandle | None = None
+        self._rings = self._due = float("inf")
+        self._rang = False
+
+    async def within(self, seconds: float, wait: Awaitable[_T]) -> _T:
+        """What `wait` gives, within `seconds`. Raises TimeoutError."""
+        self._due = self._loop.time() + seconds
+        if self._due < self._rings:
+            self._set(seconds)
+        try:
+            return await wait
+        except asyncio.CancelledError:
+            rang, self._rang = self._rang, False
+            if rang and not self._task.uncancel():
+                raise TimeoutError from None
+            raise
+        finally:
+            self._due = float("inf")
+
+    def _set(self, seconds: float) -> None:
+        self.stop()
+        self._rings = self._loop.time() + seconds
+        self._timer = self._loop.call_later(seconds, self._ring)
+
+    def _ring(self) -> None:
+        self._timer, self._rings = None, float("inf")
+        left = self._due - self._loop.time()
+        if left <= TICK_S:
+            self._rang = True
+            self._task.cancel()
+        elif left != float("inf"):
+            self._set(left)
+
+    def stop(self) -> None:
+        """Let the timer go."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer, self._rings = None, float("inf")
+
+
+# ---- connecting ------------------------------------------------------------------------------------------------------
+
+
+async def connect(address: tuple[str, int], alarm: Alarm, seconds: float) -> socket.socket:
+    """A connected socket. Raises `Ended` for what the host did, ScannerFault for what this machine lacks.
+
+    No exception is made on the way for a refusal: of all targets in the world, most end here.
+    """
+    try:
+        sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
+    except OSError as problem:
+        raise _not_connected(problem.errno or 0, address) from None
+    try:
+        sock.setblocking(False)
+        number = sock.connect_ex(address)
+        if number == errno.EINPROGRESS:
+            number = await _outcome(sock, alarm, seconds)
+    except BaseException:
+        sock.close()
+        raise
+    if number:
+        sock.close()
+        raise _not_connected(number, address)
+    return sock
+
+
+async def _outcome(sock: socket.socket, alarm: Alarm, seconds: float) -> int:
+    """Waits for the end of a connect: 0 or its error number.
+
+    What the kernel knows of the socket decides: the clock alone would blame the host when it is we who are late.
+    """
+    try:
+        await alarm.within(seconds, _writable(sock))
+    except TimeoutError:
+        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or (0 if _connected(sock) else errno.ETIMEDOUT)
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def _connected(sock: socket.socket) -> bool:
+    with suppress(OSError):
+        return bool(sock.getpeername())
+    return False
+
+
+async def _writable(sock: socket.socket) -> None:
+    loop = asyncio.get_running_loop()
+    done: asyncio.Future[None] = loop.create_future()
+    number = sock.fileno()
+    loop.add_writer(number, _settle, done)
+    try:
+        await done
+    finally:
+        loop.remove_writer(number)
+
+
+def _settle(done: asyncio.Future[None]) -> None:
+    if not done.done():
+        done.set_result(None)
+
+
+# ---- certificates ----------------------------------------------------------------------------------------------------
+
+
+def tls_context() -> ssl.SSLContext:
+    """Whatever OpenSSL still speaks: the certificate is recorded, not trusted, and old servers count too."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.options |= getattr(ssl, "OP_LEGACY_SERVER_CONNECT", 0x4)  # named from Python 3.12 on
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _field(read: Callable[[], _T]) -> _T | None:
+    """One field of a certificate, None where it is absurd. The parser's own panics are no `Exception`."""
+    try:
+        return read()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:
+        return None
+
+
+def _names(parsed: x509.Certificate) -> tuple[str, ...]:
+    extension = parsed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    names = (getattr(name, "value", None) for name in list(extension)[:MAX_NAMES])
+    return tuple(text(str(name)) or "" for name in names if name is not None)
+
+
+def certificate(der: bytes) -> Certificate:
+    """A certificate's hash, and of its fields what can be read."""
+    digest = hashlib.sha256(der).hexdigest()
+    parsed = _field(lambda: x509.load_der_x509_certificate(der))
+    if parsed is None:
+        return Certificate(digest)
+    return Certificate(
+        digest,
+        subject=_field(lambda: text(parsed.subject.rfc4514_string())),
+        issuer=_field(lambda: text(parsed.issuer.rfc4514_string())),
+        names=_field(lambda: _names(parsed)) or (),
+        not_before=_field(lambda: parsed.not_valid_before_utc.replace(tzinfo=None)),
+        not_after=_field(lambda: parsed.not_valid_after_utc.replace(tzinfo=None)),
+    )
+
+
+# ---- bounds ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one target may cost. A server can reach any of these, and none can be exceeded.
+
+    Attributes:
+        connect_timeout: seconds for one TCP connect.
+        read_timeout: seconds for one TLS handshake, and for one whole reply from sending its question.
+        target_timeout: seconds for everything with one target, waiting for admission not counted.
+        max_body: bytes kept of one body; the reply is then `truncated` and its connection dropped.
+        max_header_bytes: bytes of one status line with its headers. max_headers: header lines of one reply.
+        max_requests: questions sent, repeated ones counted again. max_connections: connections tried.
+        max_target_bytes: bytes read from one target in all.
+    """
+
+    connect_timeout: float = 3.0
+    read_timeout: float = 6.0
+    target_timeout: float = 20.0
+    max_body: int = 1024 * 1024
+    max_header_bytes: int = 64 * 1024
+    max_headers: int = 100
+    max_requests: int = 8
+    max_connections: int = 10
+    max_target_bytes: int = 4 * 1024 * 1024
+
+
+class Allowance:
+    """Bytes that may still be read from one target, over all its connections."""
+
+    __slots__ = ("left",)
+
+    def __init__(self, left: int) -> None:
+        self.left = left
+
+
+# ---- one reply -------------------------------------------------------------------------------------------------------
+
+
+class _Incoming:
+    """One reply on its way in. The parser (llhttp) calls the `on_` methods and keeps nothing, so the bounds are here.
+
+    Line ends without a carriage return and odd bytes in header values are let through, as browsers do; a NUL is not.
+    """
+
+    __slots__ = ("_bodyless", "_limits", "_lines", "_parser", "body", "fault", "headers", "keep", "stage", "status")
+
+    def __init__(self, limits: Limits, *, bodyless: bool) -> None:
+        self._limits, self._bodyless = limits, bodyless
+        self.stage: Literal["head", "body", "whole"] = "head"
+        self.status = self._lines = 0
+        self.headers: list[tuple[str, str]] = []
+        self.body = bytearray()
+        self.keep = False
+        self.fault: str | None = None
+        self._parser: HttpResponseParser | None = HttpResponseParser(self)
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+
+    def feed(self, data: bytes) -> None:
+        """Parse what came. What is wrong with it is then in `fault`."""
+        assert self._parser is not None
+        try:
+            self._parser.feed_data(data)
+        except HttpParserError as problem:
+            self._doubt(first_line(str(problem)))
+
+    def let_go(self) -> None:
+        """Part from the parser: the two hold each other, and would wait for the garbage collector."""
+        self._parser = None
+
+    @property
+    def too_long(self) -> bool:
+        """Whether there is more body than is kept."""
+        return len(self.body) > self._limits.max_body
+
+    @property
+    def until_close(self) -> bool:
+        """Whether nothing but the end of the connection ends this body (RFC 9112, section 6.3)."""
+        fields = {name.strip().lower(): value for name, value in self.headers}
+        coding = fields.get("transfer-encoding", "").lower().rpartition(",")[2].strip()
+        return self.stage == "body" and coding != "chunked" and "content-length" not in fields
+
+    def _doubt(self, words: str) -> None:
+        """Nothing behind the end of a whole reply can undo it; the connection is then of no further use."""
+        if self.stage == "whole":
+            self.keep = False
+        else:
+            self.fault = self.fault or words
+
+    # -- what the parser calls --
+
+    def on_message_begin(self) -> None:
+        if self.stage == "whole":
+            self._doubt("a reply to a question that nobody asked")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._lines += 1
+        if self._lines > self._limits.max_headers:
+            self._doubt(f"more than {self._limits.max_headers} header lines")
+        elif b"\0" in value:
+            self._doubt("NUL in a header")
+        elif self.stage == "head":  # later ones are trailers, or not ours
+            self.headers.append((name.decode("latin-1"), value.rstrip(b" \t").decode("latin-1")))
+
+    def on_headers_complete(self) -> None:
+        if self.stage == "head" and self._parser is not None:
+            self.status, self.keep = self._parser.get_status_code(), self._parser.should_keep_alive()
+            self.stage = "whole" if self._bodyless else "body"
+
+    def on_body(self, data: bytes) -> None:
+        if self.stage == "body" and not self.too_long:
+            self.body += data
+
+    def on_message_complete(self) -> None:
+        if self.stage == "body":
+            self.stage = "whole"
+
+
+# ---- one connection --------------------------------------------------------------------------------------------------
+
+
+class Wire(asyncio.Protocol):
+    """One connection: `open` or `open_tls`, `ask` as often as the server keeps it open, `close`.
+
+    Lets nothing through but one reply to a question that was asked, and keeps its head as sent.
+
+    Args:
+        sock: connected. alarm: of the task that will ask. limits, allowance: what the target may still send.
+        host, agent: the values of these two headers.
+    """
+
+    def __init__(
+        self, sock: socket.socket, alarm: Alarm, limits: Limits, allowance: Allowance, host: str, agent: str
+    ) -> None:
+        self._sock: socket.socket | None = sock
+        self._alarm, self._limits, self._allowance = alarm, limits, allowance
+        self._host, self._agent = host, agent
+        self._transport: asyncio.Transport | None = None
+        self._asked: Question | None = None
+        self._answer: asyncio.Future[_Incoming] | None = None
+        self._head = bytearray()
+        self._interim = 0
+        self._incoming: _Incoming | None = None
+        self._status_line = ""
+        self._fresh = self._keep = True
+        self._broken: tuple[str, bool] | None = None
+        self._gone: BaseException | None = None
+
+    async def open(self) -> None:
+        """Take over the socket."""
+        await asyncio.get_running_loop().create_connection(lambda: self, sock=self._sock)
+
+    async def open_tls(self, context: ssl.SSLContext, name: str, seconds: float) -> None:
+        """Take over the socket and greet by TLS within `seconds`; `name` is the SNI, or "" for none."""
+        loop, sock, self._sock = asyncio.get_running_loop(), self._sock, None
+        opening = loop.create_connection(lambda: self, sock=sock, ssl=context, server_hostname=name)
+        try:
+            await self._alarm.within(seconds, opening)
+        except OSError as problem:
+            raise _no_handshake(problem) from None
+
+    def certificate(self) -> Certificate | None:
+        """What the server presented, if it did."""
+        link = self._transport.get_extra_info("ssl_object") if self._transport else None
+        der = link.getpeercert(True) if link else None
+        return certificate(der) if der else None
+
+    @property
+    def reusable(self) -> bool:
+        """Whether another question may be asked on it."""
+        return self._keep and self._broken is None and self._gone is None and self._unread() is None
+
+    def _unread(self) -> bytes | None:
+        """What came unasked and waits in the socket: b"" for its end, None for nothing. Always None by TLS.
+
+        One look for a microsecond: an answer sent ahead of its question is not taken for the answer, and a connection
+        the server has given up is not asked once more.
+        """
+        try:
+            return self._sock.recv(GLIMPSE, socket.MSG_PEEK) if self._sock else None
+        except BlockingIOError:
+            return None
+        except OSError:
+            return b""
+
+    async def ask(self, question: Question, scheme: Scheme, seconds: float) -> Reply:
+        """Send one question and read its whole reply, or `max_body` bytes of it, within `seconds`."""
+        if self._fresh and self._broken is None and (early := self._unread()):
+            self.data_received(early)
+        asked_at, start = now(), time.perf_counter()
+        try:
+            incoming = await self._alarm.within(seconds, self._send(question))
+        except TimeoutError:
+            raise Ended(Outcome.IO_TIMEOUT, f"no whole reply to {question} within {seconds:.3g} s") from None
+        finally:
+            self._asked = self._answer = self._incoming = None
+        return Reply(
+            question=question,
+            scheme=scheme,
+            status=incoming.status,
+            status_line=self._status_line,
+            headers=tuple(incoming.headers),
+            body=bytes(incoming.body[: self._limits.max_body]),
+            truncated=incoming.too_long,
+            asked_at=asked_at,
+            elapsed_ms=1000 * (time.perf_counter() - start),
+        )
+
+    def _send(self, question: Question) -> asyncio.Future[_Incoming]:
+        """Send a question: its reply to come."""
+        if self._broken is not None:
+            raise self._ended()
+        self._asked, self._answer = question, asyncio.get_running_loop().create_future()
+        self._fresh, self._interim = False, 0
+        self._head.clear()
+        if self._gone is not None or self._transport is None:
+            raise self._ended()
+        self._transport.write(_request(question, self._host, self._agent))
+        return self._answer
+
+    def close(self) -> None:
+        """At once: no TLS farewell is waited for, so that a descriptor is never held by a server's slowness."""
+        if self._transport is not None:
+            self._transport.abort()
+        elif self._sock is not None:
+            self._sock.close()
+
+    # -- what the event loop calls --
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._allowance.left -= len(data)
+        if self._allowance.left < 0:
+            self._break(TOO_MUCH)
+        elif self._incoming is not None:
+            self._read(data)
+        elif self._asked is not None:
+            self._read_head(data)
+        else:
+            self._break(f"spoke without being asked: {_glimpse(data)}", tls=data.startswith(_TLS_RECORDS))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._gone = exc or EOFError()
+        self._sock = None
+        if self._answer is None or self._answer.done():
+            return
+        if exc is None and self._incoming is not None and self._incoming.until_close:
+            self._deliver(self._incoming)
+        else:
+            self._answer.set_exception(self._ended())
+
+    # -- one reply --
+
+    def _read_head(self, data: bytes) -> None:
+        start = max(0, len(self._head) - 2)
+        self._head += data
+        if self._head.startswith((b"\r", b"\n")):  # RFC 9112, section 2.2: an empty line may come first
+            del self._head[: len(self._head) - len(self._head.lstrip(b"\r\n"))]
+        while self._in_head and (end := _HEAD_END.search(self._head, start)):
+            head, start = bytes(self._head[: end.end()]), 0
+            del self._head[: end.end()]
+            if self._plausible(head):
+                self._pass_over(head) if _INTERIM.match(head) else self._take(head)
+        if self._in_head:
+            self._plausible(self._head)
+
+    @property
+    def _in_head(self) -> bool:
+        return self._asked is not None and self._incoming is None
+
+    def _plausible(self, head: bytes | bytearray) -> bool:
+        if len(head) > self._limits.max_header_bytes:
+            self._break(f"headers of more than {self._limits.max_header_bytes} bytes")
+        elif len(head) >= 5 and not head.startswith(b"HTTP/"):
+            self._break(f"not HTTP: {_glimpse(head)}", tls=head.startswith(_TLS_RECORDS))
+        return self._broken is None
+
+    def _pass_over(self, head: bytes) -> None:
+        self._interim += 1
+        if head[9:12] == b"101":
+            self._break("switched protocols without being asked")
+        elif self._interim > MAX_INTERIM:
+            self._break(f"more than {MAX_INTERIM} interim replies")
+
+    def _take(self, head: bytes) -> None:
+        """One whole head. It is parsed before what stands behind it, so that nothing there can undo it."""
+        assert self._asked is not None
+        self._status_line = head[: head.index(b"\n")].rstrip(b"\r").decode("latin-1")
+        self._incoming = _Incoming(self._limits, bodyless=self._asked.method == "HEAD")
+        self._read(head)
+        if self._head and self._incoming is not None:
+            self._read(bytes(self._head))
+        elif self._head:
+            self._keep = False
+
+    def _read(self, data: bytes) -> None:
+        incoming = self._incoming
+        assert incoming is not None
+        incoming.feed(data)
+        if incoming.fault is not None:
+            self._break(f"broken HTTP: {incoming.fault}")
+        elif incoming.stage == "whole" or incoming.too_long:
+            self._deliver(incoming)
+
+    def _deliver(self, incoming: _Incoming) -> None:
+        """The reply is complete, or as much of it as is kept: what comes now answers nothing."""
+        self._keep = incoming.keep and not incoming.too_long
+        self._asked = self._incoming = None
+        incoming.let_go()
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_result(incoming)
+
+    # -- how it goes wrong --
+
+    def _break(self, words: str, *, tls: bool = False) -> None:
+        self._broken = self._broken or (words, tls)
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(self._ended())
+        self._asked = self._incoming = None
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _ended(self) -> Ended:
+        """Why a reply did not come to its end."""
+        if self._broken is not None:
+            return Ended(Outcome.PROTOCOL_ERROR, self._broken[0], tls=self._broken[1])
+        if fault := _tls_fault(self._gone):
+            return fault
+        if self._in_head and self._head and not b"HTTP/".startswith(self._head[:5]):
+            return Ended(Outcome.PROTOCOL_ERROR, f"not HTTP: {_glimpse(self._head)}")
+        return self._cut_short()
+
+    def _cut_short(self) -> Ended:
+        how = "closed" if isinstance(self._gone, EOFError) else "reset"
+        unheard = self._in_head and not self._head and not self._interim
+        where = "before answering" if unheard else "in mid-head" if self._in_head else "in mid-body"
+        return Ended(Outcome.CONNECTION_CLOSED, f"{how} {where}", unheard=unheard)
+
+
+def _request(question: Question, host: str, agent: str) -> bytes:
+    """Exactly what is sent. LocalAI's `/` hands out its configuration unless HTML is accepted there."""
+    accept = "text/html,text/plain;q=0.9,*/*;q=0.5" if question.path == "/" else "application/json,*/*;q=0.5"
+    return (
+        f"{question.method} {question.path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\n"
+        f"Accept: {accept}\r\nAccept-Encoding: identity\r\n\r\n"
+    ).encode("ascii")
