@@ -445,10 +445,8 @@ def _write(data: str | bytes) -> None:
 def _db(file: Path, output: Path) -> None:
     """Write FILE, a DuckDB database with views over the finished runs, for any DuckDB client."""
     query.write_db(file, output, _note)
-    click.echo(
-        f"{file}: views over {len(snapshot.published(output, damaged=lambda _: None))} runs; write it again when runs are added",
-        err=True,
-    )
+    n_runs = len(snapshot.published(output, damaged=lambda _: None))
+    click.echo(f"{file}: views over {n_runs} runs; write it again when runs are added", err=True)
 
 
 @main.command("runs")
