@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= demo
 
-.PHONY: demo test test-real bench bench-accuracy docs lock clean
+.PHONY: demo test test-real bench bench-accuracy kills fuzz rehearsal docs lock clean
 
 $(VENV)/.installed: pyproject.toml requirements.txt requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "census needs Python 3.11 or later")'
@@ -33,6 +33,17 @@ bench: $(VENV)/.installed  ## ratios against a baseline in the same run
 
 bench-accuracy: $(VENV)/.installed  ## families of models, on labelled names
 	$(BIN)/python tests/benchmarks/accuracy.py
+
+kills: $(VENV)/.installed  ## one census killed 200 times: a few minutes
+	$(BIN)/python -m tests.benchmarks.kills
+
+SECONDS ?= 60
+fuzz: $(VENV)/.installed  ## a coverage-guided fuzzer on every parser, SECONDS=60 each
+	test -d .cache/fuzz || $(BIN)/python -m pip install --quiet --target .cache/fuzz --only-binary :all: atheris || true
+	PYTHONPATH=.cache/fuzz $(BIN)/python -m tests.fuzz --seconds $(SECONDS)
+
+rehearsal: $(VENV)/.installed  ## one census of 175,108 simulated hosts: some ten minutes
+	$(BIN)/python -m tests.benchmarks.rehearsal
 
 docs: $(VENV)/.installed  ## write the generated pages again
 	$(BIN)/python -m tests.pages

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from census import __version__, check, derive, explain, geo, locate, query, report, scan, snapshot, targets
 from census.errors import CensusError, UsageError
@@ -37,6 +38,9 @@ INTERRUPTED = 130
 MAX_NOTE = 4096
 """Characters of a note to the operator."""
 
+MAX_NUMBER = 1e9
+"""The largest rate or time an option takes; it keeps `inf` and `nan` out."""
+
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OUTPUT = click.option(
@@ -49,7 +53,6 @@ _OUTPUT = click.option(
 )
 _FORMAT = click.option(
     "--format",
-    "format_",
     type=click.Choice(report.FORMATS),
     default="table",
     show_default=True,
@@ -124,10 +127,17 @@ def main() -> None:
 
 def _scan_options(command: F) -> F:
     """The options that a real scan and a simulated one share."""
-    seconds = click.FloatRange(min=0, min_open=True)
+    seconds = click.FloatRange(min=0, min_open=True, max=MAX_NUMBER)
     options = [
         _OUTPUT,
-        click.option("-e", "--seed", type=int, default=0, show_default=True, help="Seed of the order of the targets."),
+        click.option(
+            "-e",
+            "--seed",
+            type=click.IntRange(-(2**63), 2**63 - 1),
+            default=0,
+            show_default=True,
+            help="Seed of the order of the targets.",
+        ),
         click.option("-r", "--rate", type=seconds, default=500.0, show_default=True, help="New connections a second."),
         click.option(
             "--network-rate",
@@ -162,15 +172,13 @@ def _scan_options(command: F) -> F:
     "--shards", type=click.IntRange(1), default=1, show_default=True, help="Cut the targets into so many parts."
 )
 @click.option("--shard", type=click.IntRange(0), default=0, show_default=True, help="The part to ask, from 0.")
-@click.option(
-    "-b", "--blocklist-file", "blocklists", multiple=True, help="Networks never asked, one a line. Repeatable."
-)
+@click.option("-b", "--blocklist-file", multiple=True, help="Networks never asked, one a line. Repeatable.")
 @click.option("--allow-private", is_flag=True, help="Allow loopback and private networks as targets.")
 @click.option("--skip-invalid", is_flag=True, help="Count lines that cannot be read instead of stopping.")
 @click.option(
     "--max-body", type=click.IntRange(1024, 16 << 20), default=1 << 20, show_default=True, help="Bytes an answer."
 )
-@click.option("--geo-db", "geo_", multiple=True, help="MMDB file or folder. Repeatable; the first that knows wins.")
+@click.option("--geo-db", multiple=True, help="MMDB file or folder. Repeatable; the first that knows wins.")
 @click.option("-d", "--dryrun", is_flag=True, help="Print the counts and the plan; send nothing.")
 @click.option("--resume", metavar="RUN", help="Go on with an unfinished run ('last' for the newest).")
 def _scan(output: Path, dryrun: bool, resume: str | None, quiet: bool, **options: Any) -> None:
@@ -179,23 +187,27 @@ def _scan(output: Path, dryrun: bool, resume: str | None, quiet: bool, **options
     A line of a target list is an address, ip:port, [v6]:port, a network, a URL, or IP, DOMAIN, TAG, PORT.
     """
     if resume:
-        _resume(output, resume, quiet, options["sources"])
+        _only_with_resume(("output", "quiet", "resume"))
+        _run(_resumed(output, resume), quiet)
         return
     settings = _settings(options)
     chosen = scan.load_targets(settings)
     if dryrun:
         click.echo(scan.plan_text(settings, chosen, Rules.load()))
         return
-    _run(scan.draft_of(settings, chosen, output), quiet)
+    stages = scan.Stages.load(settings.geo)
+    _run(scan.draft_of(settings, chosen, output), quiet, stages)
 
 
 def _settings(options: dict[str, Any]) -> scan.Settings:
     if not options["sources"]:
         raise UsageError("no targets: name a file, or - for standard input (see census scan --help)")
-    geo_ = options.pop("geo_") or tuple(map(str, _installed_geo()))
+    databases = options.pop("geo_db") or tuple(map(str, _installed_geo()))
     options["ports"] = targets.parse_ports(options["ports"])
-    blocklists = tuple(str(Path(p).absolute()) for p in options.pop("blocklists"))
-    return scan.Settings(**options, blocklists=blocklists, geo=tuple(str(Path(p).absolute()) for p in geo_))
+    blocklists = tuple(str(Path(p).absolute()) for p in options.pop("blocklist_file"))
+    settings = scan.Settings(**options, blocklists=blocklists, geo=tuple(str(Path(p).absolute()) for p in databases))
+    scan.require_possible(settings)
+    return settings
 
 
 def _installed_geo() -> list[Path]:
@@ -203,10 +215,17 @@ def _installed_geo() -> list[Path]:
     return [folder] if folder.is_dir() and any(folder.glob("*.mmdb")) else []
 
 
-def _resume(output: Path, name: str, quiet: bool, sources: Sequence[str]) -> None:
-    if sources:
-        raise UsageError("--resume goes on with the targets the run has; name no others")
-    _run(_resumed(output, name), quiet)
+def _only_with_resume(allowed: Sequence[str]) -> None:
+    """A resumed run keeps its targets and settings. Raises UsageError for any other option on the command line."""
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        name = str(parameter.name)
+        if name not in allowed and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            what = _flag(parameter) if isinstance(parameter, click.Option) else "TARGETS"
+            raise UsageError(
+                f"--resume goes on with the targets and settings the run has, so {what} cannot be given with it; "
+                "to opt a network out meanwhile, add it to a blocklist file the run was started with"
+            )
 
 
 def _resumed(output: Path, name: str) -> snapshot.Draft:
@@ -218,10 +237,10 @@ def _resumed(output: Path, name: str) -> snapshot.Draft:
     return snapshot.Draft.resume(output, name)
 
 
-def _run(draft: snapshot.Draft, quiet: bool) -> None:
+def _run(draft: snapshot.Draft, quiet: bool, stages: scan.Stages | None = None) -> None:
     with draft, Display(quiet) as display:
         scan.require_route(draft, None)
-        job = scan.Scan(draft, _stages(draft), display)
+        job = scan.Scan(draft, stages or _stages(draft), display)
         scan.run(_watched(job, display))
         _publish(job, display)
 
@@ -265,6 +284,7 @@ def _simulate(output: Path, scenario: Path | None, resume: str | None, quiet: bo
     world = World.load(scenario)
     with tempfile.TemporaryDirectory(prefix="census-") as folder:
         if resume:
+            _only_with_resume(("output", "quiet", "resume", "scenario"))
             draft = _resumed(output, resume)
             scan.relocate(draft, (str(world.write_geo(Path(folder) / GEO_FILE)),), world.targets())
         else:
@@ -311,13 +331,13 @@ async def _simulated(world: World, draft: snapshot.Draft, display: Display) -> s
     help="Hosts in doubt.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Print only so many rows.")
-def _report(name: str | None, arguments: tuple[str, ...], output: Path, format_: str, **options: Any) -> None:
+def _report(name: str | None, arguments: tuple[str, ...], output: Path, format: str, **options: Any) -> None:
     """Answer one question from the finished runs. Without NAME: list the questions."""
     if name is None:
         click.echo(report.listing())
         return
     answer = report.answer(output, name, arguments, say=_note, **options)
-    _write(report.render(answer, format_))
+    _write(report.render(answer, format))
 
 
 @main.command("sql")
@@ -325,11 +345,11 @@ def _report(name: str | None, arguments: tuple[str, ...], output: Path, format_:
 @_OUTPUT
 @_FORMAT
 @click.option("--run", "runs", multiple=True, help="Only this run. Repeatable; default: all finished runs.")
-def _sql(statement: str, output: Path, format_: str, runs: tuple[str, ...]) -> None:
+def _sql(statement: str, output: Path, format: str, runs: tuple[str, ...]) -> None:
     """Run one read-only SQL statement over the finished runs ('-' reads it from standard input)."""
     text = sys.stdin.read() if statement == "-" else statement
     with contextlib.closing(query.connect(output, runs=runs or None, damaged=None if runs else _note)) as connection:
-        _write(report.render_table(query.run_sql(connection, text), format_))
+        _write(report.render_table(query.run_sql(connection, text), format))
 
 
 def _note(text: str) -> None:
@@ -349,9 +369,10 @@ def _write(data: str | bytes) -> None:
 @_OUTPUT
 def _db(file: Path, output: Path) -> None:
     """Write FILE, a DuckDB database with views over the finished runs, for any DuckDB client."""
-    query.write_db(file, output)
+    query.write_db(file, output, _note)
     click.echo(
-        f"{file}: views over {len(snapshot.published(output))} runs; write it again when runs are added", err=True
+        f"{file}: views over {len(snapshot.published(output, damaged=lambda _: None))} runs; write it again when runs are added",
+        err=True,
     )
 
 
@@ -359,7 +380,10 @@ def _db(file: Path, output: Path) -> None:
 @_OUTPUT
 def _runs(output: Path) -> None:
     """List the finished and the unfinished runs."""
-    for run in snapshot.published(output):
+    finished = snapshot.published(output, damaged=_note)
+    if not (finished or snapshot.unfinished(output)):
+        click.echo(f"{output}: no runs", err=True)
+    for run in finished:
         click.echo(run.run_id)
     for name in snapshot.unfinished(output):
         click.echo(f"{name}  unfinished: census scan --resume {name}")
@@ -396,15 +420,14 @@ def _derive(runs: tuple[str, ...], output: Path, geo_: tuple[str, ...]) -> None:
 @_OUTPUT
 @click.option(
     "--format",
-    "format_",
     type=click.Choice(explain.FORMATS),
     default="text",
     show_default=True,
     help="How the account is written to stdout.",
 )
-def _explain(run: str, address: str, output: Path, format_: str) -> None:
+def _explain(run: str, address: str, output: Path, format: str) -> None:
     """Show what an endpoint of a run ('last' for the newest) answered, and why the census says of it what it says."""
-    _write(explain.render(explain.explain(output, run, address), format_))
+    _write(explain.render(explain.explain(output, run, address), format))
 
 
 @main.command("classify")
@@ -418,14 +441,13 @@ def _explain(run: str, address: str, output: Path, format_: str) -> None:
 )
 @click.option(
     "--format",
-    "format_",
     type=click.Choice(["text", "jsonl"]),
     default="text",
     show_default=True,
     help="Verdicts with their reasons, or one JSON object for each line.",
 )
 @click.option("--skip-invalid", is_flag=True, help="Answer lines that cannot be read with an error and go on.")
-def _classify(names: tuple[str, ...], file: str | None, format_: str, skip_invalid: bool) -> None:
+def _classify(names: tuple[str, ...], file: str | None, format: str, skip_invalid: bool) -> None:
     """Show what models' names say of family, developer, size and quantization, and why.
 
     A JSON line has a name and may have family, families, digest, parameter_size, quantization_level, remote_model and
@@ -433,12 +455,12 @@ def _classify(names: tuple[str, ...], file: str | None, format_: str, skip_inval
     """
     if not names and file is None:
         raise UsageError("no names: give some, or a list with --file (- for standard input)")
-    for text in explain.verdicts(names, format_):
+    for text in explain.verdicts(names, format):
         click.echo(text)
     if file is not None:
         with click.open_file(file, "rb") as stream:
             place = "standard input" if file == "-" else file
-            for text in explain.answers(stream, place, format_, skip_invalid=skip_invalid):
+            for text in explain.answers(stream, place, format, skip_invalid=skip_invalid):
                 click.echo(text)
 
 

@@ -17,12 +17,13 @@ MAX_JSON_DEPTH = 64
 MAX_TEXT = 1024
 """Characters kept of any one string a server sends (names, versions, families)."""
 
-MAX_INTEGER = 2**63 - 1
-"""Integers beyond this are unreadable: no column can hold them."""
+MIN_INTEGER, MAX_INTEGER = -(2**63), 2**63 - 1
+"""Integers beyond these are unreadable: no column can hold them."""
 
 _UNPRINTABLE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202f"
-    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\ud800-\udfff\U000e0000-\U000e0fff]"
+    "\u2060-\u206f\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\ud800-\udfff"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
 )
 
 
@@ -38,7 +39,7 @@ class Unreadable(ValueError):
 
 
 def _whole(text: str) -> int:
-    if len(text) > 20 or abs(value := int(text)) > MAX_INTEGER:
+    if len(text) > 20 or not MIN_INTEGER <= (value := int(text)) <= MAX_INTEGER:
         raise Unreadable("an integer beyond 64 bits")
     return value
 

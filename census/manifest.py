@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -120,7 +120,11 @@ def manifest_text(run_id: str, files: Sequence[File], **facts: Any) -> str:
 
 
 def read_run(folder: Path) -> Run:
-    """The finished run in `folder`. Raises SnapshotError when there is none or its manifest is unreadable."""
+    """The finished run in `folder`.
+
+    Raises SnapshotError when there is none, when its manifest is unreadable, and when it is the copy of a run: a folder
+    below `runs/` has the name of its run.
+    """
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
@@ -129,9 +133,22 @@ def read_run(folder: Path) -> Run:
         run_id = str(manifest["run_id"])
     except FileNotFoundError:
         raise SnapshotError(f"{folder}: no finished run here ({MANIFEST} is missing)") from None
-    except (OSError, ValueError, KeyError, TypeError) as problem:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise SnapshotError(f"{path}: not a readable manifest ({problem!r}); the run is damaged") from None
+    if folder.parent.name == RUNS and folder.name != run_id:
+        raise SnapshotError(f"{folder}: this is run {run_id}; give the folder that name, or move a copy out of {RUNS}/")
     return Run(run_id, folder, manifest, files, earlier)
+
+
+def read_or_tell(folder: Path, damaged: Callable[[str], None] | None) -> Run | None:
+    """As `read_run`; but where there is somebody to tell what is wrong with the run, None in place of an error."""
+    try:
+        return read_run(folder)
+    except SnapshotError as problem:
+        if damaged is None:
+            raise
+        damaged(f"{folder.name} is left out: {problem}")
+        return None
 
 
 def _file(manifest: Path, entry: Mapping[str, Any]) -> File:
@@ -148,9 +165,12 @@ def run_folders(out: Path) -> list[Path]:
     return sorted(p for p in root.iterdir() if p.is_dir() and not p.name.startswith(".")) if root.is_dir() else []
 
 
-def published(out: Path) -> list[Run]:
-    """The finished runs below an output folder, by name, which is by time. Raises SnapshotError for a damaged one."""
-    return [read_run(folder) for folder in run_folders(out)]
+def published(out: Path, damaged: Callable[[str], None] | None = None) -> list[Run]:
+    """The finished runs below an output folder, by name, which is by time.
+
+    One whose manifest cannot be read is left out and `damaged` told so; without it that is a SnapshotError.
+    """
+    return [run for folder in run_folders(out) if (run := read_or_tell(folder, damaged)) is not None]
 
 
 def table_sql(table: Table, runs: Sequence[Run]) -> str:

@@ -32,10 +32,10 @@ REFRESH_PER_SECOND = 4
 class Tally:
     """Counts of a running scan: targets by outcome, AI servers found, and the rate over this session."""
 
-    def __init__(self, total: int, done: Counter[str]) -> None:
+    def __init__(self, total: int, done: Counter[str], hits: int = 0) -> None:
         self.total = total
         self.outcomes = Counter(done)
-        self.hits = 0
+        self.hits = hits
         self.resumed_at = sum(done.values())
         self.began = time.monotonic()
 
@@ -80,9 +80,9 @@ class Display:
             self._advance()
             self._bar.stop()
 
-    def begin(self, run_id: str, total: int, done: Counter[str]) -> None:
-        """A scan begins or goes on: `total` targets, of which `done` are committed already."""
-        self.tally = Tally(total, done)
+    def begin(self, run_id: str, total: int, done: Counter[str], hits: int = 0) -> None:
+        """A scan begins or goes on: `total` targets, of which `done` are committed already, `hits` of them servers."""
+        self.tally = Tally(total, done, hits)
         self.say(f"run {run_id}: {total} targets" + (f", {self.tally.done} done before" if done else ""))
         if not self.quiet and self._console.is_terminal:
             self._bar = self._make_bar()

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from census import duck
 from census.errors import CensusError, QueryError, SnapshotError
-from census.manifest import MANIFEST, Run, read_run, run_folders, table_sql
+from census.manifest import MANIFEST, RUNS, Run, read_or_tell, run_folders, table_sql
 from census.schema import tables, views
 
 Moment = datetime | date | str | None
@@ -76,26 +76,32 @@ def select_runs(
     until: Moment = None,
     damaged: Callable[[str], None] | None = None,
 ) -> list[Run]:
-    """The finished runs that `connect` chooses from, by name, which is by time; arguments and errors are the same."""
+    """The finished runs that `connect` chooses from, by name, which is by time; arguments and errors are the same.
+
+    Below `runs/` a folder has the name of its run, so one that is not asked for is not even looked into.
+    """
     paths = [path] if isinstance(path, Path | str) else path
     folders = sorted({f.absolute() for p in paths for f in _folders(Path(p))}, key=lambda f: (f.name, f))
-    found = [run for folder in folders if (run := _read(folder, damaged)) is not None]
+    named = [folder for folder in folders if folder.parent.name == RUNS]
+
+    def wanted(run_id: str) -> bool:
+        return (runs is None or run_id in runs) and _began(run_id, since, until)
+
+    found = [
+        run
+        for folder in folders
+        if (folder not in named or wanted(folder.name)) and (run := read_or_tell(folder, damaged)) is not None
+    ]
     names = [run.run_id for run in found]
-    if unknown := sorted(set(runs or ()) - set(names)):
-        raise SnapshotError(f"no finished run {', '.join(unknown)}; there are: {', '.join(names) or 'none'}")
+    _require(runs or (), sorted({*names, *(folder.name for folder in named)}))
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise SnapshotError(f"run {', '.join(twice)} is there twice; name one of the two folders")
-    return [run for run in found if (runs is None or run.run_id in runs) and _began(run.run_id, since, until)]
+    return [run for run in found if wanted(run.run_id)]
 
 
-def _read(folder: Path, damaged: Callable[[str], None] | None) -> Run | None:
-    try:
-        return read_run(folder)
-    except SnapshotError as problem:
-        if damaged is None:
-            raise
-        damaged(f"{folder.name} is left out: {problem}")
-        return None
+def _require(runs: Sequence[str], known: Sequence[str]) -> None:
+    if unknown := sorted(set(runs) - set(known)):
+        raise SnapshotError(f"no finished run {', '.join(unknown)}; there are: {', '.join(known) or 'none'}")
 
 
 def _folders(path: Path) -> list[Path]:
@@ -107,8 +113,8 @@ def _folders(path: Path) -> list[Path]:
 
 
 def _began(run_id: str, since: Moment, until: Moment) -> bool:
-    """Compare digits of times: a shorter one is a whole day, month or year."""
-    first, last, began = _digits(since), _digits(until), _digits(run_id.partition("Z")[0])
+    """Compare digits of times: a shorter one is a whole day, month or year. A stray name has no time, or any."""
+    first, last, began = _digits(since), _digits(until), re.sub(r"\D", "", run_id.partition("Z")[0])
     return first <= began and (not last or began[: len(last)] <= last)
 
 
@@ -124,7 +130,7 @@ def _digits(moment: Moment) -> str:
 def _whole(runs: Sequence[Run], damaged: Callable[[str], None] | None) -> list[Run]:
     """The runs whose files are what was written; hashing is left to threads, for it is done outside of Python."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = list(pool.map(Run.damage, runs))
+        problems = list(pool.map(_problems, runs))
     if damaged is None and any(problems):
         text = "\n".join(line for lines in problems for line in lines)
         raise SnapshotError(f"{text}\nrestore what is damaged from a copy, or leave its run out")
@@ -132,6 +138,16 @@ def _whole(runs: Sequence[Run], damaged: Callable[[str], None] | None) -> list[R
         if lines and damaged is not None:
             damaged(f"{run.run_id} is left out: {lines[0]}")
     return [run for run, lines in zip(runs, problems, strict=True) if not lines]
+
+
+def _problems(run: Run) -> list[str]:
+    """Why the tables of a run cannot be read, one line for each reason."""
+    try:
+        for table in tables().values():
+            table_sql(table, [run])
+    except SnapshotError as problem:
+        return run.damage() or [str(problem)]
+    return run.damage()
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
@@ -193,14 +209,14 @@ def _require_query(connection: duckdb.DuckDBPyConnection, sql: str) -> None:
         raise QueryError(f"{kind} is not a query: only SELECT and its like (WITH, FROM, DESCRIBE, SUMMARIZE, EXPLAIN)")
 
 
-def write_db(path: Path, out: Path) -> None:
+def write_db(path: Path, out: Path, damaged: Callable[[str], None] | None = None) -> None:
     """Write the tables and views over the finished runs of `out` into the DuckDB file `path`, for any DuckDB client.
 
     The file holds views, not rows: the runs have to stay where they are, and it is to be written again when runs are
-    added. In a DuckDB file that is there already, whatever else it holds is kept. Raises QueryError, SnapshotError.
+    added. In a DuckDB file that is there already, whatever else it holds is kept. `damaged` is as for `connect`.
+    Raises QueryError, SnapshotError.
     """
-    runs = select_runs(out)
-    _whole(runs, None)
+    runs = _whole(select_runs(out, damaged=damaged), damaged)
     try:
         with duck.open_duckdb(path) as connection:
             connection.execute("BEGIN")

@@ -18,6 +18,7 @@ from contextlib import closing
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from itertools import chain, count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
@@ -385,16 +386,23 @@ def answer(
     parameters = _arguments(_find(name, None), arguments)
     named = _runs_named(_find(name, None), parameters)
     damaged: list[str] = []
-    with closing(query.connect(output, damaged=damaged.append)) as connection:
-        try:
-            chosen = select_runs(connection, since, until, runs or _whole(connection, named))
-        except QueryError as problem:
-            raise SnapshotError("; ".join([str(problem), *damaged])) if damaged else problem from None
+    chosen = runs or _chosen(output, since, until, named, damaged)
     for note in damaged:
         say(f"{note}; census verify says more")
     with closing(query.connect(output, runs=chosen)) as connection:
         told = ask(connection, name, parameters=parameters, suspects=suspects, by=by, limit=limit)
     return replace(told, footnotes=(*(f"Damaged: {note}" for note in damaged), *told.footnotes))
+
+
+def _chosen(
+    output: Path, since: str | None, until: str | None, named: Sequence[str], damaged: list[str]
+) -> Sequence[str]:
+    """Ids of the runs that an answer covers where no run was asked for, of those that are whole; notes the others."""
+    with closing(query.connect(output, damaged=damaged.append)) as connection:
+        try:
+            return select_runs(connection, since, until, _whole(connection, named))
+        except QueryError as problem:
+            raise SnapshotError("; ".join([str(problem), *damaged])) if damaged else problem from None
 
 
 def _runs_named(report: Report, parameters: Mapping[str, str]) -> list[str]:
@@ -656,7 +664,12 @@ def render(answer: Answer, format: str) -> str | bytes:
 
 
 def render_table(rows: pa.Table, format: str) -> str | bytes:
-    """Any table in the same formats, with no words around it and no figure rounded."""
+    """Any table in the same formats, with no words around it; a name that comes again gets a number.
+
+    Figures are exact, but for decimal fractions in JSON, which are what JSON's readers make of them. Raises QueryError
+    for a value that the format or Python has no type for.
+    """
+    rows = rows.rename_columns(_distinct(rows.column_names))
     writers: dict[str, Callable[[], str | bytes]] = {
         "table": lambda: "\n".join(_grid(rows, _plain)) + "\n",
         "csv": lambda: _csv(rows),
@@ -664,7 +677,21 @@ def render_table(rows: pa.Table, format: str) -> str | bytes:
         "markdown": lambda: "\n".join(_markdown(rows, _plain)) + "\n",
         "parquet": lambda: _parquet(rows, {}),
     }
-    return writers[_one_of("--format", format, FORMATS)]()
+    writer = writers[_one_of("--format", format, FORMATS)]
+    try:
+        return writer()
+    except (pa.ArrowException, ValueError, OverflowError) as problem:
+        raise QueryError(f"{format} cannot hold this: {problem}; cast the column to VARCHAR in the query") from None
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """Names of columns, of which one that was there before gets the first free number: a, a_1."""
+    given: list[str] = []
+    for name in names:
+        numbered = chain([name], (f"{name}_{n}" for n in count(1)))
+        taken = {*given, *names} - {name}
+        given.append(next(new for new in numbered if new not in taken and new not in given))
+    return given
 
 
 def _about(answer: Answer) -> dict[str, Any]:
@@ -801,9 +828,15 @@ def _number(name: str, value: float | int | None) -> str:
 
 def _plain(_name: str, value: Any, _number: bool) -> str:
     """A cell as it is, cut to MAX_CELL and fit for a terminal."""
+    return hostile.printable(_text(value), MAX_CELL)
+
+
+def _text(value: Any) -> str:
+    """A cell as text; an unknown one is empty."""
+    if isinstance(value, Decimal):
+        return f"{value:f}"
     simple = _simple(value)
-    text = simple if isinstance(simple, str) else "" if simple is None else json.dumps(simple, ensure_ascii=False)
-    return hostile.printable(text, MAX_CELL)
+    return simple if isinstance(simple, str) else "" if simple is None else json.dumps(simple, ensure_ascii=False)
 
 
 def _markdown(rows: pa.Table, show: _Show) -> list[str]:
@@ -830,10 +863,7 @@ def _csv(rows: pa.Table) -> str:
 
 
 def _csv_cell(value: Any) -> str:
-    simple = _simple(value)
-    if simple is None:
-        return ""
-    return hostile.csv_cell(simple) if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False)
+    return _text(value) if isinstance(value, int | float | Decimal) else hostile.csv_cell(_text(value))
 
 
 def _objects(rows: pa.Table) -> list[dict[str, Any]]:
@@ -846,7 +876,10 @@ def _dumped(value: Any) -> str:
 
 
 def _simple(value: Any) -> Any:
-    """A value of DuckDB as JSON has it: times in ISO 8601 (UTC as Z), bytes in hex, NaN and infinities as text."""
+    """A value of DuckDB as JSON has it: times in ISO 8601 (UTC as Z), bytes in hex, NaN and infinities as text.
+
+    A sum of integers comes from DuckDB as a decimal without a fraction.
+    """
     if isinstance(value, datetime):
         return value.isoformat() + ("Z" if value.tzinfo is None else "")
     if isinstance(value, float):
@@ -861,7 +894,9 @@ def _simple(value: Any) -> Any:
 def _scalar(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.hex()
-    return str(value) if isinstance(value, date | time | timedelta | Decimal) else value
+    if isinstance(value, Decimal):
+        return int(value) if value == value.to_integral_value() else float(value)
+    return str(value) if isinstance(value, date | time | timedelta) else value
 
 
 def _parquet(rows: pa.Table, about: Mapping[str, Any]) -> bytes:

@@ -116,7 +116,7 @@ class Settings:
 class Watcher(Protocol):
     """What a scan tells whoever watches it."""
 
-    def begin(self, run_id: str, total: int, done: Counter[str]) -> None: ...
+    def begin(self, run_id: str, total: int, done: Counter[str], hits: int) -> None: ...
     def finding(self, finding: Finding) -> None: ...
     def say(self, text: str) -> None: ...
 
@@ -232,9 +232,24 @@ def exclusions_of(settings: Settings) -> Exclusions:
     return Exclusions.load(files, allow_private=settings.allow_private, allow_simulated=settings.simulated)
 
 
+def require_possible(settings: Settings) -> None:
+    """Refuse at the start what would stop a scan later. Raises UsageError."""
+    Pace(settings.rate, settings.network_rate, settings.senders)
+    user_agent(__version__, settings.contact)
+    raise_descriptor_limit(settings.senders)
+    if settings.contact and not settings.contact.startswith(("mailto:", "https:", "http:")):
+        raise UsageError(f"--contact {settings.contact!r}: give mailto:you@example.org or a page, https://example.org")
+    try:
+        (settings.notes or "").encode()
+    except UnicodeEncodeError:
+        raise UsageError("--notes: not valid text in UTF-8") from None
+
+
 def require_targets(settings: Settings, targets: TargetSet) -> None:
     """A scan asks somebody. Raises TargetError, with the reasons, when every target is excluded or there is none."""
     if targets.size:
+        if not order_of(settings, targets).total():
+            raise UsageError(f"of {targets.size} targets none is left for this sample and shard")
         return
     lists = ", ".join(settings.sources)
     if not targets.n_excluded:
@@ -313,7 +328,8 @@ class _OptOuts:
         self._exclusions = exclusions_of(settings)
 
     def _now(self) -> tuple[int, ...]:
-        return tuple(Path(p).stat().st_mtime_ns for p in self._settings.blocklists)
+        """When each blocklist was changed; 0 for one that is gone, which reading it then tells."""
+        return tuple(p.stat().st_mtime_ns if p.exists() else 0 for p in map(Path, self._settings.blocklists))
 
     def refresh(self) -> None:
         if (stamp := self._now()) != self._stamp:
@@ -367,10 +383,11 @@ class Scan:
         self._faults = 0
         self._stopping = asyncio.Event()
         self._unasked_yet: set[asyncio.Task[None]] = set()
+        self._open: dict[int, _Block] = {}
         self._log = _run_log(draft)
 
     def stop(self) -> None:
-        """Ask no further target; what is in flight is finished, and whole blocks are kept.
+        """Ask no further target; what is in flight is finished, and all that was answered is kept.
 
         Who still waits for admission to a first connection has not been asked, and is not asked any more.
         """
@@ -381,8 +398,7 @@ class Scan:
     async def run(self) -> None:
         """Ask every target of every block not yet committed. Raises ScanStopped when stopped before the end."""
         raise_descriptor_limit(self.settings.senders)
-        done = self.draft.counts()
-        self.watcher.begin(self.draft.run_id, self.order.total(), Counter(done))
+        self.watcher.begin(self.draft.run_id, self.order.total(), self.draft.counts(), self.draft.hits())
         optouts = _OptOuts(self.settings)
         async with self._pace() as pace, self._prober(optouts, pace) as prober:
             await self._ask_all(pace, prober, optouts)
@@ -430,9 +446,13 @@ class Scan:
             if number in self.draft.committed:
                 continue
             optouts.refresh()
-            block = _Block(number, self.order.length(number))
+            done = self.draft.done(number)
+            block = self._open[number] = _Block(number, self.order.length(number) - len(done))
+            if not block.left:
+                self.draft.commit(number, ())
             for target in self.order.block(number):
-                yield block, target
+                if (target.ip, target.port, target.domain) not in done:
+                    yield block, target
 
     async def _one(
         self, pace: Pace, prober: Prober, block: _Block, target: Target, finished: asyncio.Queue[_Block | None]
@@ -485,6 +505,9 @@ class Scan:
     async def _commit(self, finished: asyncio.Queue[_Block | None]) -> None:
         while (block := await finished.get()) is not None:
             await asyncio.to_thread(self.draft.commit, block.number, block.findings)
+            del self._open[block.number]
+        for block in self._open.values():
+            await asyncio.to_thread(self.draft.commit_part, block.number, block.findings)
 
     def _missing(self) -> int:
         return sum(block not in self.draft.committed for block in self.order.blocks())

@@ -18,10 +18,10 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from operator import attrgetter
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
@@ -309,7 +309,9 @@ def _hmac(salt: bytes, value: Sequence[Any]) -> str:
 
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
-_BLOCK = ".block"
+_BLOCK, _PART = ".block", ".part"
+"""Ends of the names of a whole block and of a part of one that is not whole yet; inside they are alike."""
+
 _DIGEST_DIGITS = 16
 """Hex digits of a block file's own SHA-256 in its name: enough to notice damage, not to withstand an attacker."""
 
@@ -415,26 +417,54 @@ def _merged(found: Iterable[Rows]) -> Rows:
     return merged
 
 
-def _write_block(path: Path, batches: Iterator[pa.RecordBatch]) -> Counter[str]:
-    """Write and fsync a block file; returns its rows of probes by outcome."""
-    counts: Counter[str] = Counter()
+_TargetKey = tuple[str, int, str]
+"""(ip, port, domain): one target of a run."""
+
+
+@dataclass(slots=True)
+class _Tally:
+    """What rows of probes add up to: targets by outcome, and the AI servers among them."""
+
+    outcomes: Counter[str] = field(default_factory=Counter)
+    hits: int = 0
+
+    def add(self, probes: pa.StructArray) -> None:
+        self.outcomes.update(probes.field("outcome").to_pylist())
+        server = probes.field("server")
+        self.hits += len(server) - server.null_count
+
+    def __add__(self, other: _Tally) -> _Tally:
+        return _Tally(self.outcomes + other.outcomes, self.hits + other.hits)
+
+    def __sub__(self, other: _Tally) -> _Tally:
+        return _Tally(self.outcomes - other.outcomes, self.hits - other.hits)
+
+
+def _write_block(path: Path, batches: Iterable[pa.RecordBatch]) -> _Tally:
+    """Write and fsync a block file; returns what its rows of probes add up to."""
+    tally = _Tally()
     with path.open("wb") as file:
         with pa.ipc.new_file(file, _BLOCK_SCHEMA, options=_BLOCK_OPTIONS) as writer:
             for batch in batches:
                 writer.write_batch(batch)
-                counts.update(batch.column("probes").values.field("outcome").to_pylist())
+                tally.add(batch.column("probes").values)
         _sync(file)
-    return counts
+    return tally
 
 
 def _read_block(path: Path, table: str) -> Iterator[pa.RecordBatch]:
     """One table of a block file, a batch for each portion. Raises SnapshotError when the file is damaged."""
-    options = pa.ipc.IpcReadOptions(included_fields=[_BLOCK_SCHEMA.get_field_index(table)])
+    for portion in _read_portions(path, [table]):
+        yield pa.RecordBatch.from_struct_array(portion.column(0).flatten()).cast(tables()[table].arrow)
+
+
+def _read_portions(path: Path, of: Sequence[str] = _FOUND) -> Iterator[pa.RecordBatch]:
+    """The record batches of a block file as written, with these tables. Raises SnapshotError when it is damaged."""
+    options = pa.ipc.IpcReadOptions(included_fields=[_BLOCK_SCHEMA.get_field_index(table) for table in of])
     try:
         with pa.OSFile(str(path)) as source, pa.ipc.open_file(source, options=options) as reader:
             for i in range(reader.num_record_batches):
-                batch = pa.RecordBatch.from_struct_array(reader.get_batch(i).column(0).flatten())
-                yield batch.cast(tables()[table].arrow)
+                yield reader.get_batch(i)
     except (OSError, pa.ArrowException) as problem:
         raise SnapshotError(f"{path}: damaged: {problem}; resume the run: the block is asked again") from None
 
@@ -475,8 +505,9 @@ class Draft:
         self.run_id = run_id
         self.folder = _draft_folder(out, run_id)
         self._lock = lock
-        self._counts: Counter[str] = Counter()
+        self._tally = _Tally()
         self._blocks: dict[int, Path] = {}
+        self._parts: dict[int, _Parts] = {}
         try:
             self._sweep()
             self.plan: dict[str, Any] = _read_plan(self.folder)
@@ -496,7 +527,7 @@ class Draft:
         folder = _draft_folder(out, run_id)
         if folder.exists() or (out / RUNS / run_id).exists():
             raise SnapshotError(f"{out}: there is a run {run_id} already")
-        with _told_of_disk(folder):
+        with _told_of_beginning(folder):
             lock = _begin(folder, plan, save)
         return cls(out, run_id, lock)
 
@@ -528,30 +559,65 @@ class Draft:
 
     @property
     def committed(self) -> frozenset[int]:
-        """Numbers of the committed blocks."""
+        """Numbers of the whole blocks."""
         return frozenset(self._blocks)
 
+    def done(self, block: int) -> frozenset[_TargetKey]:
+        """(ip, port, domain) of the targets that the parts of a block not yet whole hold."""
+        return frozenset(self._parts_of(block).done)
+
     def counts(self) -> Counter[str]:
-        """Committed targets by outcome."""
-        return Counter(self._counts)
+        """Committed targets by outcome, in whole blocks and in parts."""
+        return Counter(self._tally.outcomes)
+
+    def hits(self) -> int:
+        """AI servers among the committed targets."""
+        return self._tally.hits
 
     def commit(self, block: int, findings: Sequence[Finding]) -> None:
-        """Make all rows of a block last, by one rename; a block already committed is left as it is.
+        """Make all rows of a block last, by one rename: those of its parts, and of these findings.
 
-        Raises SnapshotError when the disk refuses (full, gone): the block is then not committed.
+        What is committed already, the whole block or a target in a part of it, is left as it is. Raises SnapshotError
+        when the disk refuses (full, gone): the block is then as before.
         """
         if block in self._blocks:
             return
+        parts = self._parts_of(block)
+        before = chain.from_iterable(map(_read_portions, parts.paths))
+        path, tally = self._write(block, chain(before, self._batches(block, parts.missing(findings))), _BLOCK)
+        self._blocks[block] = path
+        self._tally += tally - parts.tally
+        self._parts.pop(block, None)
+        _remove_all(parts.paths)
+
+    def commit_part(self, block: int, findings: Sequence[Finding]) -> None:
+        """Make these rows of a block that is not whole last, by one rename; any number of times.
+
+        What is committed already is left as it is. Raises SnapshotError when the disk refuses: nothing is then added.
+        """
+        parts = self._parts_of(block)
+        if block in self._blocks or not (missing := parts.missing(findings)):
+            return
+        path, tally = self._write(block, self._batches(block, missing), _PART)
+        parts.add(path, tally, map(_key_of, missing))
+        self._parts[block] = parts
+        self._tally += tally
+
+    def _parts_of(self, block: int) -> _Parts:
+        return self._parts.get(block) or _Parts()
+
+    def _batches(self, block: int, findings: Sequence[Finding]) -> Iterator[pa.RecordBatch]:
+        return _batches(partial(rows, self.run_id, block=block, salt=self._salt), findings)
+
+    def _write(self, block: int, batches: Iterable[pa.RecordBatch], end: str) -> tuple[Path, _Tally]:
         folder = self.folder / _BLOCKS
         partial_file = folder / f"{_TEMPORARY}{block:08d}"
-        make = partial(rows, self.run_id, block=block, salt=self._salt)
         with _told_of_disk(self.folder), _removed_on_failure(partial_file):
-            counts = _write_block(partial_file, _batches(make, findings))
-            final = folder / f"{block:08d}-{sha256(partial_file)[:_DIGEST_DIGITS]}{_BLOCK}"
+            tally = _write_block(partial_file, batches)
+            final = folder / f"{block:08d}-{sha256(partial_file)[:_DIGEST_DIGITS]}{end}"
             partial_file.rename(final)
             _sync_path(folder)
-        self._blocks[block] = final
-        self._counts += counts
+        return final, tally
 
     def publish(self, run_row: Mapping[str, Any]) -> Path:
         """Compact the blocks into sorted files and publish the run by one rename; returns its folder.
@@ -569,13 +635,14 @@ class Draft:
         return final
 
     def _check_ledger(self, run_row: Mapping[str, Any]) -> None:
-        if (asked := self._counts.total()) != run_row["n_targets"]:
+        if (asked := self._tally.outcomes.total()) != run_row["n_targets"]:
             raise SnapshotError(f"{self.run_id}: {run_row['n_targets']} targets, but {asked} outcomes: resume the scan")
 
     def _compact(self, run_row: Mapping[str, Any], final: Path) -> None:
         new = self.folder / f"{_TEMPORARY}publish"
         shutil.rmtree(new, ignore_errors=True)
-        blocks = [self._blocks[number] for number in sorted(self._blocks)]
+        found = [*self._blocks.items(), *((n, path) for n, parts in self._parts.items() for path in parts.paths)]
+        blocks = [path for _, path in sorted(found)]
         _write_run(new, blocks, dict(run_row))
         for log in self.folder.glob("*.log"):
             shutil.copy(log, new)
@@ -585,19 +652,56 @@ class Draft:
         _sync_path(final.parent)
 
     def _adopt(self) -> None:
-        """Count the blocks a predecessor committed. A damaged one is removed, and its targets are asked again."""
+        """Count what a predecessor committed. A damaged file is removed, and its targets are asked again."""
         for path in sorted((self.folder / _BLOCKS).glob(f"*{_BLOCK}")):
-            try:
-                self._counts += _outcomes(path)
+            with _removed_when_damaged(path):
+                self._tally += _tally_of(path)
                 self._blocks[_number(path)] = path
-            except SnapshotError as problem:
-                _log.warning("%s", problem)
-                path.unlink()
+        for path in sorted((self.folder / _BLOCKS).glob(f"*{_PART}")):
+            with _removed_when_damaged(path):
+                self._adopt_part(path)
+
+    def _adopt_part(self, path: Path) -> None:
+        """A part of a block that is whole was left by a kill: the block has its rows."""
+        if (block := _number(path)) in self._blocks:
+            path.unlink()
+            return
+        tally = _tally_of(path)
+        self._parts.setdefault(block, _Parts()).add(path, tally, _keys_of(path))
+        self._tally += tally
 
     def _sweep(self) -> None:
         """Remove what a killed predecessor left half-done."""
         for path in (*self.folder.glob(f"{_TEMPORARY}*"), *self.folder.glob(f"{_BLOCKS}/{_TEMPORARY}*")):
             _remove(path)
+
+
+@dataclass(slots=True)
+class _Parts:
+    """The parts of one block that is not whole yet: their files, what they add up to, and whose rows they hold."""
+
+    paths: list[Path] = field(default_factory=list)
+    tally: _Tally = field(default_factory=_Tally)
+    done: set[_TargetKey] = field(default_factory=set)
+
+    def add(self, path: Path, tally: _Tally, keys: Iterable[_TargetKey]) -> None:
+        self.paths.append(path)
+        self.tally += tally
+        self.done.update(keys)
+
+    def missing(self, findings: Sequence[Finding]) -> Sequence[Finding]:
+        """The findings whose targets are in no part."""
+        return [finding for finding in findings if _key_of(finding) not in self.done]
+
+
+def _key_of(finding: Finding) -> _TargetKey:
+    target = finding.conversation.target
+    return target.ip, target.port, target.domain
+
+
+def _keys_of(path: Path) -> Iterator[_TargetKey]:
+    for batch in _read_block(path, "probes"):
+        yield from zip(*(batch[name].to_pylist() for name in ("ip", "port", "domain")), strict=True)
 
 
 def _draft_folder(out: Path, run_id: str) -> Path:
@@ -635,11 +739,30 @@ def _number(path: Path) -> int:
     return int(path.name.partition("-")[0])
 
 
-def _outcomes(path: Path) -> Counter[str]:
-    """Rows of probes by outcome in one block file. Raises SnapshotError when the file is damaged."""
-    if not path.name.endswith(f"-{sha256(path)[:_DIGEST_DIGITS]}{_BLOCK}"):
+def _tally_of(path: Path) -> _Tally:
+    """What the rows of probes in one block file add up to. Raises SnapshotError when the file is damaged."""
+    if not path.stem.endswith(f"-{sha256(path)[:_DIGEST_DIGITS]}"):
         raise SnapshotError(f"{path}: damaged: the contents have changed since they were written")
-    return Counter(outcome for batch in _read_block(path, "probes") for outcome in batch["outcome"].to_pylist())
+    tally = _Tally()
+    for batch in _read_block(path, "probes"):
+        tally.add(batch.to_struct_array())
+    return tally
+
+
+@contextmanager
+def _removed_when_damaged(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except SnapshotError as problem:
+        _log.warning("%s", problem)
+        path.unlink()
+
+
+def _remove_all(paths: Iterable[Path]) -> None:
+    """Files that are no longer needed; one that cannot be removed now is found again when the draft is resumed."""
+    with suppress(OSError):
+        for path in paths:
+            path.unlink()
 
 
 def _locked(folder: Path) -> IO[bytes]:
@@ -683,6 +806,16 @@ def _removed_on_failure(path: Path) -> Iterator[None]:
         with suppress(OSError):
             path.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def _told_of_beginning(folder: Path) -> Iterator[None]:
+    """As `_told_of_disk`, where there is no run yet that could be resumed."""
+    try:
+        yield
+    except OSError as problem:
+        where = problem.filename or folder
+        raise SnapshotError(f"{where}: {problem.strerror or problem}; a run cannot begin here") from None
 
 
 @contextmanager
@@ -1244,9 +1377,15 @@ def _count(connection: duckdb.DuckDBPyConnection, sql: str) -> int:
 
 
 def verify_all(out: Path, names: Sequence[str] = (), *, say: Callable[[str], None]) -> list[str]:
-    """The problems of the runs `names` (default: all finished ones), telling `say` about each run as it is checked."""
+    """The problems of the runs `names` (default: all finished ones), telling `say` about each run as it is checked.
+
+    Raises SnapshotError when there is none, so that a mistyped folder cannot pass for a whole one.
+    """
     problems = []
-    for folder in [out / RUNS / name for name in names] or run_folders(out):
+    folders = [out / RUNS / name for name in names] or run_folders(out)
+    if not folders:
+        raise SnapshotError(f"{out}: no finished runs; name the output folder of a scan with --output")
+    for folder in folders:
         found = verify(folder)
         say(f"{folder.name}: {'whole' if not found else f'{len(found)} problems'}")
         problems += found

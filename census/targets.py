@@ -919,13 +919,20 @@ def _opened(source: str, stdin: BinaryIO | None) -> Iterator[BinaryIO]:
     """A list by path or `-`, unpacked when it is gzip. Raises TargetError when it cannot be read."""
     try:
         if source == "-":
-            yield _unpacked(io.BufferedReader(_Unowned(stdin or sys.stdin.buffer)))
+            yield _unpacked(io.BufferedReader(_Unowned(stdin or _standard_input())))
         else:
             with Path(source).open("rb") as file:
                 yield _unpacked(file)
     except (OSError, EOFError, zlib.error) as problem:
         said = problem.strerror if isinstance(problem, OSError) and problem.strerror else problem
         raise TargetError(f"{_quoted(source)} cannot be read: {said}") from None
+
+
+def _standard_input() -> BinaryIO:
+    """Python has None in place of a standard input that was closed before it began (`census … <&-`)."""
+    if cast(object, sys.stdin) is None:
+        raise OSError("it is closed; pipe a list into it or name a file")
+    return sys.stdin.buffer
 
 
 class _Unowned(io.RawIOBase):

@@ -44,7 +44,7 @@ class Silent:
     stop_after: int | None = None
     job: scan.Scan | None = None
 
-    def begin(self, run_id: str, total: int, done: Counter[str]) -> None:
+    def begin(self, run_id: str, total: int, done: Counter[str], hits: int) -> None:
         self.lines.append(f"{run_id} {total} {sum(done.values())}")
 
     def finding(self, finding: Finding) -> None:

@@ -189,16 +189,24 @@ def _read_for_ever(out: Path, report: Path) -> None:
     signal.signal(signal.SIGTERM, lambda number, frame: over.append(number))
     reads, problems = 0, []
     while not over:
-        for path in sorted(out.glob("runs/*/*/*.parquet")):
-            try:
-                pq.read_table(path)
-            except Exception as problem:
-                problems.append(f"{path.relative_to(out)}: {problem!r}")
-        for run in (each.parent for each in out.glob("runs/*/hosts")):
-            problems += snapshot.read_run(run).damage()
+        problems += _unreadable(out)
         reads += 1
         time.sleep(READER_RESTS_S)
     report.write_text(json.dumps([reads, problems]), encoding="utf-8")
+
+
+def _unreadable(out: Path) -> Iterator[str]:
+    """What a reader with a pattern, and one with manifests, cannot read now."""
+    for path in sorted(out.glob("runs/*/*/*.parquet")):
+        try:
+            pq.read_table(path)
+        except Exception as problem:
+            yield f"{path.relative_to(out)}: {problem!r}"
+    for run in (each.parent for each in out.glob("runs/*/hosts")):
+        try:
+            yield from snapshot.read_run(run).damage()
+        except Exception as problem:
+            yield f"{run.relative_to(out)}: {problem!r}"
 
 
 # --- Scanning --------------------------------------------------------------------------------------------------------

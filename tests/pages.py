@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,6 +14,7 @@ from census.identify import Rules
 from census.model import Outcome
 from census.suspect import Suspicions
 
+STOPPED = ("| 130 | A second Ctrl-C stopped the scan at once. |", "| 143 | A second SIGTERM did. |")
 DECISIONS = "## Decisions, each with its reasons and figures"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 NOTE = "<!-- Written by `make docs`; edit the source it names, not this page. -->\n"
@@ -34,9 +36,8 @@ def cli_page() -> str:
 
 
 def _commands(name: str, command: click.Command, parent: click.Context | None) -> list[str]:
-    context = click.Context(
-        command, info_name=name.split()[-1], parent=parent, max_content_width=110, terminal_width=110
-    )
+    shape: dict[str, Any] = {"max_content_width": 110, "terminal_width": 110, "help_option_names": ["-h", "--help"]}
+    context = click.Context(command, info_name=name.split()[-1], parent=parent, **shape)
     parts = [f"## {name}\n", f"```text\n{command.get_help(context)}\n```\n"]
     if isinstance(command, click.Group):
         for child in sorted(command.commands):
@@ -49,7 +50,8 @@ def _exit_codes() -> str:
 
     kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.CensusError)]
     rows = [f"| {kind.exit_code} | {(kind.__doc__ or '').splitlines()[0]} |" for kind in kinds]
-    return "\n".join(["| code | meaning |", "|---|---|", "| 0 | Done; also when nothing was found. |", *rows, ""])
+    head = ["| code | meaning |", "|---|---|", "| 0 | Done; also when nothing was found. |"]
+    return "\n".join([*head, *rows, *STOPPED, ""])
 
 
 def outcomes_page() -> str:

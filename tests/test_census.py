@@ -156,7 +156,8 @@ def test_a_stopped_scan_goes_on_and_ends_the_same(tmp_path: Path, census_of_the_
         asyncio.run(take(draft, world, Silent(stop_after=200)))
     assert snapshot.published(out) == []
     with snapshot.Draft.resume(out, draft.run_id) as again:
-        assert 0 < len(again.committed) < len(scan.order_of(settings, scan.load_targets(settings)).blocks())
+        assert sum(again.counts().values()) >= 200, "all that was answered is kept, not whole blocks only"
+        assert 0 <= len(again.committed) < len(scan.order_of(settings, scan.load_targets(settings)).blocks())
         asyncio.run(take(again, world, Silent())).publish()
     same = "select ip, port, domain, server, server_version, families, n_models, inventory_hash from hosts order by all"
     with query.connect(out) as connection:

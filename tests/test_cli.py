@@ -91,6 +91,31 @@ def test_a_wrong_settings_file_is_refused(folder: Path, text: str, words: str) -
     assert words in result.stderr
 
 
+@pytest.mark.parametrize(
+    "option",
+    [("-r", "nan"), ("-r", "inf"), ("-e", "9" * 30), ("--geo-db", "nowhere"), ("-s", "100000000"), ("--contact", "me")],
+)
+def test_what_cannot_run_is_refused_before_a_run_is_begun(folder: Path, option: tuple[str, str]) -> None:
+    (folder / "targets.txt").write_text("127.0.0.1\n")
+    result = run("scan", "targets.txt", "--allow-private", "-p", "9", *option)
+    assert result.exit_code not in (0, 1)
+    assert run("runs").stdout == ""
+
+
+@pytest.mark.parametrize("option", ["--rate=5", "--dryrun", "-b=x", "-n=1", "targets.txt"])
+def test_a_resumed_run_takes_no_other_settings(folder: Path, option: str) -> None:
+    result = run("scan", "--resume", "last", option)
+    assert result.exit_code == 2
+    assert "cannot be given with it" in result.stderr
+
+
+def test_every_option_has_the_environment_variable_of_its_name(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "blocked.txt").write_text("127.0.0.0/8\n")
+    monkeypatch.setenv("CENSUS_SCAN_BLOCKLIST_FILE", "blocked.txt")
+    result = run("scan", "-", "--allow-private", "--dryrun", stdin="127.0.0.1\n")
+    assert "nothing left to ask" in result.stderr
+
+
 def test_nothing_to_resume_is_an_error(folder: Path) -> None:
     result = run("scan", "--resume", "last")
     assert result.exit_code == 2

@@ -409,6 +409,13 @@ def test_strings_are_cut_and_made_fit_to_store() -> None:
     assert len(identity.version or "") == identify.MAX_VERSION
 
 
+@pytest.mark.parametrize("value", [-(2**63), 2**63 - 1])
+def test_an_integer_is_read_as_far_as_a_column_can_hold_it(value: int) -> None:
+    assert hostile.read_json(str(value).encode()) == value
+    with pytest.raises(hostile.Unreadable):
+        hostile.read_json(str(value + (1 if value > 0 else -1)).encode())
+
+
 # --- Proxies and neighbours ---
 
 

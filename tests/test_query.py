@@ -151,6 +151,43 @@ def test_a_damaged_manifest_is_named_or_its_run_left_out_with_a_note(copy):
     assert said[0].startswith(f"{LATER} is left out: {other}")
 
 
+def test_a_run_not_asked_for_is_not_looked_into(copy):
+    (copy / "runs" / RUN / "manifest.json").write_text('{"run_id": "x", "files": [1]}')
+    cut(copy / "runs" / RUN / "hosts" / "part-0000.parquet")
+    assert rows(copy, "SELECT run_id FROM runs", runs=[LATER]) == [(LATER,)]
+    assert rows(copy, "SELECT run_id FROM runs", since="2026-11-23") == [(LATER,)]
+    with pytest.raises(SnapshotError, match="not a readable manifest"):
+        query.connect(copy, runs=[RUN])
+
+
+def test_a_stray_folder_and_a_copy_are_left_out_with_a_note(copy):
+    (copy / "runs" / "lost").mkdir()
+    shutil.copytree(copy / "runs" / RUN, copy / "runs" / "copied")
+    for choose in (query.select_runs, manifest.published):
+        said: list[str] = []
+        assert [run.run_id for run in choose(copy, damaged=said.append)] == [RUN, LATER]
+        assert [note.split(":")[0] for note in said] == ["copied is left out", "lost is left out"]
+        assert f"this is run {RUN}; give the folder that name" in said[0]
+        with pytest.raises(SnapshotError, match="give the folder that name"):
+            choose(copy)
+
+
+def test_a_run_of_a_wrong_type_is_left_out_with_a_note(copy):
+    rewrite(copy / "runs" / RUN, "models", lambda table: table.cast(as_text(table, "size_bytes")))
+    said: list[str] = []
+    assert rows(copy, "SELECT run_id FROM runs", damaged=said.append) == [(LATER,)]
+    assert "column size_bytes is string" in said[0]
+
+
+def test_a_database_leaves_out_what_is_damaged(copy, tmp_path):
+    cut(copy / "runs" / RUN / "hosts" / "part-0000.parquet")
+    said: list[str] = []
+    query.write_db(tmp_path / "x.duckdb", copy, said.append)
+    with duckdb.connect(tmp_path / "x.duckdb") as plain:
+        assert plain.execute("SELECT run_id FROM runs").fetchall() == [(LATER,)]
+    assert said[0].startswith(f"{RUN} is left out")
+
+
 def test_large_evidence_is_hashed_by_verify_and_not_by_every_query(tmp_path, monkeypatch):
     monkeypatch.setattr(manifest, "LARGE_EVIDENCE", 0)
     folder = publish(tmp_path, [finding(i) for i in range(64)])

@@ -21,7 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from census import report
-from census.errors import DataError, QueryError
+from census.errors import DataError, QueryError, SnapshotError
 from tests import findings
 from tests import report_world as world
 
@@ -576,6 +576,59 @@ def test_any_table_in_every_format() -> None:
     assert str(report.render_table(table, "markdown")).count("\n") == 4
     read = pq.read_table(io.BytesIO(report.render_table(table, "parquet")))  # type: ignore[arg-type]
     assert read.column("list").to_pylist() == [["a", "\x1b"], None]
+
+
+def test_sums_are_numbers_and_no_column_is_lost() -> None:
+    sql = "SELECT sum(i) AS a, -1.50 AS a, -i AS a_1, '-1' AS text FROM range(1, 4) AS t(i) GROUP BY i ORDER BY i"
+    with duckdb.connect() as connection:
+        table = connection.sql(sql).to_arrow_table()
+    assert json.loads(report.render_table(table, "json"))[1] == {"a": 2, "a_2": -1.5, "a_1": -2, "text": "-1"}
+    assert str(report.render_table(table, "csv")).splitlines()[:2] == ["a,a_2,a_1,text", "1,-1.50,-1,'-1"]
+    assert str(report.render_table(table, "table")).splitlines()[2].split() == ["1", "-1.50", "-1", "-1"]
+    read = pq.read_table(io.BytesIO(report.render_table(table, "parquet")))  # type: ignore[arg-type]
+    assert read.column_names == ["a", "a_2", "a_1", "text"]
+
+
+def test_a_number_in_csv_gets_no_apostrophe() -> None:
+    table = pa.table({"n": [-1.5, float("-inf")], "text": ["-1.5", "=1"]})
+    assert str(report.render_table(table, "csv")).splitlines()[1:] == ["-1.5,'-1.5", "-inf,'=1"]
+
+
+@pytest.mark.parametrize(("sql", "format"), [("INTERVAL 1 DAY", "parquet"), ("DATE '294247-01-10'", "json")])
+def test_a_value_that_a_format_has_no_type_for_is_told(sql: str, format: str) -> None:
+    with duckdb.connect() as connection:
+        table = connection.sql(f"SELECT {sql} AS x").to_arrow_table()
+    with pytest.raises(QueryError, match=f"{format} cannot hold this: .* cast the column to VARCHAR"):
+        report.render_table(table, format)
+
+
+@pytest.fixture
+def two(tmp_path: Path) -> Path:
+    """Two finished runs, the first of them damaged."""
+    damaged = findings.publish(tmp_path, [findings.server(1)]) / "hosts" / "part-0000.parquet"
+    findings.publish(tmp_path, [findings.server(2)], "20261123T080000Z-0001")
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    return tmp_path
+
+
+def test_a_damaged_run_is_left_out_of_an_answer_with_a_note(two: Path) -> None:
+    said: list[str] = []
+    answer = report.answer(two, "outcomes", since="2026", say=said.append)
+    assert answer.runs == ("20261123T080000Z-0001",)
+    assert said[0].startswith(f"{findings.RUN} is left out") and answer.footnotes[0].startswith(
+        f"Damaged: {findings.RUN} is left out"
+    )
+
+
+def test_a_run_asked_for_by_name_is_answered_from_alone(two: Path) -> None:
+    said: list[str] = []
+    answer = report.answer(two, "outcomes", runs=["20261123T080000Z-0001"], say=said.append)
+    assert (answer.runs, said) == (("20261123T080000Z-0001",), [])
+    assert not [note for note in answer.footnotes if "Damaged" in note]
+    with pytest.raises(SnapshotError, match="damaged: "):
+        report.answer(two, "outcomes", runs=[findings.RUN])
+    with pytest.raises(SnapshotError, match=f"no finished run x; there are: {findings.RUN}"):
+        report.answer(two, "outcomes", runs=["x"])
 
 
 def test_wide_characters_stay_aligned() -> None:

@@ -228,6 +228,60 @@ def test_a_block_committed_twice_is_there_once(tmp_path):
         assert snapshot.verify(draft.publish(run_row(draft))) == []
 
 
+def test_parts_of_a_block_last_and_count_and_the_rest_completes_it(tmp_path):
+    whole = contents(write(tmp_path / "whole", range(2)))
+    found = block(1, 32)
+    with Draft.create(tmp_path, RUN, {}, lambda folder: None) as draft:
+        draft.commit_part(1, [])
+        draft.commit_part(1, found[:5])
+        draft.commit_part(1, found[3:9])
+        assert (draft.committed, len(draft.done(1)), draft.done(0)) == (frozenset(), 9, frozenset())
+    with Draft.resume(tmp_path, RUN) as draft:
+        assert draft.done(1) == {(t.ip, t.port, t.domain) for t in (f.conversation.target for f in found[:9])}
+        assert (draft.committed, draft.counts().total(), draft.hits()) == (frozenset(), 9, 5)
+        draft.commit_part(1, found[9:10])
+        draft.commit(1, found[8:])
+        assert (draft.committed, draft.counts().total(), draft.hits()) == ({1}, 32, 16)
+        draft.commit_part(1, found)
+        assert [path.suffix for path in (draft.folder / "blocks").iterdir()] == [".block"]
+        draft.commit(0, block(0, 32))
+        folder = draft.publish(run_row(draft))
+    assert contents(folder) == whole
+    assert snapshot.verify(folder) == []
+
+
+def test_parts_that_hold_every_target_are_published_as_they_are(tmp_path):
+    with Draft.create(tmp_path, RUN, {}, lambda folder: None) as draft:
+        draft.commit_part(0, block(0, 32)[:20])
+        with pytest.raises(SnapshotError, match="32 targets, but 20 outcomes"):
+            draft.publish(run_row(draft, n_targets=32))
+        draft.commit_part(0, block(0, 32)[20:])
+        folder = draft.publish(run_row(draft))
+    assert contents(folder) == contents(write(tmp_path / "whole", [0]))
+
+
+def test_parts_left_by_a_kill_while_their_block_was_made_whole_are_not_counted_twice(tmp_path, monkeypatch):
+    with Draft.create(tmp_path, RUN, {}, lambda folder: None) as draft:
+        monkeypatch.setattr(snapshot, "_remove_all", lambda paths: None)
+        draft.commit_part(0, block(0, 32)[:20])
+        draft.commit(0, block(0, 32)[20:])
+        assert len(list((draft.folder / "blocks").iterdir())) == 2
+    with Draft.resume(tmp_path, RUN) as draft:
+        assert (draft.committed, draft.counts().total(), draft.hits()) == ({0}, 32, 16)
+        assert snapshot.verify(draft.publish(run_row(draft))) == []
+
+
+def test_the_targets_of_a_damaged_part_are_asked_again(tmp_path, caplog):
+    with Draft.create(tmp_path, RUN, {}, lambda folder: None) as draft:
+        draft.commit_part(0, block(0, 32)[:20])
+        damaged = next((draft.folder / "blocks").glob("*.part"))
+        draft.commit_part(0, block(0, 32)[20:24])
+    flip(damaged)
+    with Draft.resume(tmp_path, RUN) as draft:
+        assert (len(draft.done(0)), draft.counts().total()) == (4, 4)
+    assert str(damaged) in caplog.text
+
+
 def test_two_processes_cannot_work_on_one_draft(tmp_path):
     with Draft.create(tmp_path, RUN, {}, lambda folder: None):
         with pytest.raises(SnapshotError, match="another process is at work"):
@@ -292,6 +346,13 @@ def test_a_full_disk_keeps_whole_blocks_and_says_what_now(tmp_path, monkeypatch)
         assert snapshot.verify(draft.publish(run_row(draft))) == []
 
 
+def test_an_output_folder_that_cannot_be_made_is_told_without_advice_to_resume(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SnapshotError, match="Not a directory; a run cannot begin here") as told:
+        Draft.create(tmp_path / "file", RUN, {}, lambda folder: None)
+    assert "resume" not in str(told.value)
+
+
 def test_a_vanished_output_folder_is_told(tmp_path):
     with Draft.create(tmp_path / "out", RUN, {}, lambda folder: None) as draft:
         shutil.rmtree(tmp_path / "out")
@@ -343,6 +404,8 @@ def work(out, blocks):
     else:
         draft = snapshot.Draft.create(out, RUN, {}, lambda folder: None)
     for number in set(range(blocks)) - draft.committed:
+        draft.commit_part(number, block(number, 16)[:3])
+        draft.commit_part(number, block(number, 16)[:7])
         draft.commit(number, block(number, 16))
     draft.publish(run_row(draft))
 
@@ -486,6 +549,18 @@ def test_a_manifest_that_points_out_of_its_run_is_refused(folder):
 def test_a_file_that_the_manifest_does_not_know_is_named(folder):
     stranger = shutil.copy(folder / "hosts" / "part-0000.parquet", folder / "hosts" / "copy.parquet")
     assert snapshot.verify(folder) == [f"{stranger}: not in the manifest"]
+
+
+def test_a_folder_without_runs_cannot_pass_as_verified(tmp_path):
+    for out in (tmp_path, tmp_path / "mistyped"):
+        with pytest.raises(SnapshotError, match=f"{out}: no finished runs"):
+            snapshot.verify_all(out, say=lambda line: None)
+
+
+def test_a_copied_or_renamed_run_is_refused(tmp_path, folder):
+    shutil.copytree(folder, tmp_path / "runs" / "copied")
+    (problem,) = snapshot.verify_all(tmp_path, say=lambda line: None)
+    assert problem.startswith(f"{tmp_path}/runs/copied: this is run {RUN}")
 
 
 def test_verify_all_says_which_run_is_which(tmp_path, folder):

@@ -185,6 +185,12 @@ def test_a_list_that_cannot_be_read_is_named(tmp_path: Path) -> None:
             read([source], ports=(80,), exclusions=OPEN)
 
 
+def test_a_closed_standard_input_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(TargetError, match="cannot be read: it is closed"):
+        read(["-"], ports=(80,), exclusions=OPEN)
+
+
 def test_standard_input_stays_open() -> None:
     stdin = io.BytesIO(b"192.0.2.1\n")
     read(["-"], ports=(80,), exclusions=OPEN, stdin=stdin)
