@@ -192,7 +192,7 @@ def conclude(data: bytes) -> None:
     changed = tuple(replace(reply, body=bodies[i % len(bodies)]) for i, reply in enumerate(replies))
     target = Target("240.0.0.1", example.port)
     for n in range(len(changed) + 1):
-        stages().plan(target, changed[:n])
+        stages().suspicions.plan(stages().rules)(target, changed[:n])
     finding = stages().conclude(Conversation(target, Outcome.SUCCESS, NOW, changed))
     _store(finding)
 
