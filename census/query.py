@@ -65,6 +65,17 @@ def connect(
     return connection
 
 
+def connect_runs(path: Path | str, *, runs: Sequence[str] | None = None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with the table `runs` of finished runs, and no other: their other files are not read."""
+    connection = duck.open_duckdb()
+    try:
+        connection.execute(f"CREATE TABLE runs AS {table_sql(tables()['runs'], select_runs(path, runs=runs))}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
 def select_runs(
     path: Path | str | Sequence[Path | str] = ".",
     *,
