@@ -626,7 +626,7 @@ def _served(
     uptime = people.n / settings.days
     _, last = _states(releases, stock)
     features = stock.pool.features
-    able = people.core & (last > 0) & (features["tools"][stock.candidate] > 0) & (uptime >= p["served_cut"])
+    able: Flags = people.core & (last > 0) & (features["tools"][stock.candidate] > 0) & (uptime >= p["served_cut"])
     able &= features["local"][stock.candidate] >= 2
     able &= stock.pool.oldest[stock.candidate] <= days.since_epoch[people.first]
     hosts = np.flatnonzero(able)
