@@ -318,8 +318,9 @@ def _first_share(entries: Ints, addresses: Ints, share: float) -> Ints:
     What stands behind many addresses is passed over, for it would decide the share alone.
     """
     weight = addresses[entries]
-    few = entries[weight < _MANY]
-    return few[np.cumsum(addresses[few]) <= share * weight.sum()]
+    few: Ints = entries[weight < _MANY]
+    chosen: Ints = few[np.cumsum(addresses[few]) <= share * weight.sum()]
+    return chosen
 
 
 _MANY = 50
