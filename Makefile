@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= demo
 
-.PHONY: demo test test-real bench bench-accuracy kills fuzz rehearsal docs lock clean
+.PHONY: demo test test-real bench bench-accuracy bench-study kills fuzz rehearsal docs lock clean
 
 $(VENV)/.installed: pyproject.toml requirements.txt requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "census needs Python 3.11 or later")'
@@ -33,6 +33,9 @@ bench: $(VENV)/.installed  ## ratios against a baseline in the same run
 
 bench-accuracy: $(VENV)/.installed  ## families of models, on labelled names
 	$(BIN)/python tests/benchmarks/accuracy.py
+
+bench-study: $(VENV)/.installed  ## the study on a synthetic population of full size; writes docs/study.md
+	$(BIN)/python -m tests.benchmarks.study
 
 kills: $(VENV)/.installed  ## one census killed 200 times: a few minutes
 	$(BIN)/python -m tests.benchmarks.kills

@@ -104,7 +104,8 @@ def _pair(
     known = float(expected[a, b])
     return {
         "family_a": names[a], "family_b": names[b], "hosts": int(both[a, b]), "lift": lift, "lift_low": low,
-        "lift_high": high, "expected_same_sizes": known, "lift_same_sizes": float(both[a, b]) / known if known else None,
+        "lift_high": high, "expected_same_sizes": known,
+        "lift_same_sizes": float(both[a, b]) / known if known else None,
         "chance_low": max(0.0, 1 - Z * float(spread[a, b]) / known) if known else None,
         "chance_high": 1 + Z * float(spread[a, b]) / known if known else None,
     }  # fmt: skip
@@ -176,7 +177,8 @@ def gini(ordered: npt.NDArray[Any], weights: Floats) -> float:
 def _stability(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     kendalltau = _scipy().kendalltau
     sql = (
-        "SELECT month, family, count(DISTINCT ip)::DOUBLE AS hosts FROM family_sightings SEMI JOIN studied USING (ip) "
+        "SELECT month, family, count(DISTINCT ip)::DOUBLE AS hosts FROM family_sightings SEMI JOIN studied "
+        "USING (ip) "
         f"WHERE server = '{study.SERVER}' GROUP BY ALL ORDER BY month, family"
     )
     months: dict[Any, dict[str, float]] = {}
@@ -267,8 +269,14 @@ def _population(connection: duckdb.DuckDBPyConnection) -> pa.Table:
            SELECT tier, nth, lag(nth) OVER mine AS previous, lead(nth) OVER mine AS following
            FROM seen WINDOW mine AS (PARTITION BY ip ORDER BY nth)
          ),
-         answered AS (SELECT tier, nth, count(*) AS n, count(*) FILTER (previous = nth - 1 AND following = nth + 1) AS both_sides FROM around GROUP BY ALL),
-         missed AS (SELECT tier, nth + 1 AS nth, count(*) AS missed FROM around WHERE following = nth + 2 GROUP BY ALL)
+         answered AS (
+           SELECT tier, nth, count(*) AS n,
+                  count(*) FILTER (previous = nth - 1 AND following = nth + 1) AS both_sides
+           FROM around GROUP BY ALL
+         ),
+         missed AS (
+           SELECT tier, nth + 1 AS nth, count(*) AS missed FROM around WHERE following = nth + 2 GROUP BY ALL
+         )
     SELECT scanned, tier, n, both_sides, coalesce(missed, 0) AS missed
     FROM answered LEFT JOIN missed USING (tier, nth) JOIN day USING (nth) ORDER BY scanned, tier
     """
@@ -296,7 +304,10 @@ def recaptured(strata: list[tuple[int, int, int]]) -> dict[str, Any]:
 
 def _installations(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     sql = """
-    WITH mark AS (SELECT DISTINCT ip, hash(name, digest, modified_at) AS mark FROM host_inventory WHERE modified_at IS NOT NULL AND NOT remote),
+    WITH mark AS (
+           SELECT DISTINCT ip, hash(name, digest, modified_at) AS mark FROM host_inventory
+           WHERE modified_at IS NOT NULL AND NOT remote
+         ),
          linked AS (SELECT ip, lag(ip) OVER (PARTITION BY mark ORDER BY ip) AS other FROM mark)
     SELECT ip, other FROM linked WHERE other IS NOT NULL GROUP BY ALL HAVING count(*) >= 2
     """
@@ -313,11 +324,13 @@ def _installations(connection: duckdb.DuckDBPyConnection) -> pa.Table:
     sizes = np.unique([find(ip) for ip in list(root)], return_counts=True)[1] if root else np.zeros(0, np.int64)
     hosts, able = connection.execute(
         "SELECT (SELECT count(*) FROM host_life), (SELECT count(*) FROM (SELECT ip FROM host_inventory "
-        "WHERE modified_at IS NOT NULL AND NOT remote GROUP BY ip HAVING count(DISTINCT (name, digest, modified_at)) >= 2))"
+        "WHERE modified_at IS NOT NULL AND NOT remote GROUP BY ip HAVING count(DISTINCT (name, digest, "
+        "modified_at)) >= 2))"
     ).fetchall()[0]
     rows = [
         ("hosts", hosts), ("hosts_with_two_dated_models", able), ("hosts_linked", int(sizes.sum())),
-        ("installations_with_several_hosts", len(sizes)), ("installations_at_most", hosts - int(sizes.sum()) + len(sizes)),
+        ("installations_with_several_hosts", len(sizes)),
+        ("installations_at_most", hosts - int(sizes.sum()) + len(sizes)),
         ("hosts_of_the_largest", int(sizes.max()) if len(sizes) else 0),
     ]  # fmt: skip
     return pa.Table.from_pylist([{"figure": name, "value": value} for name, value in rows])
@@ -358,39 +371,47 @@ ESTIMATES: Mapping[str, Estimate] = MappingProxyType(
         "lift": Estimate(
             "Which families are deployed together more often than chance would have it?",
             "lift: P(ab) / (P(a) P(b)) over hosts with a family, 95 % interval by the delta method on its logarithm. "
-            "same sizes: expected under the maximum-entropy model that keeps the number of families of hosts and of hosts of "
-            "families (Saracco et al. 2015, Scientific Reports 5:10595); chance_low to chance_high is where 95 % of its "
+            "same sizes: expected under the maximum-entropy model that keeps the number of families of hosts and "
+            "of hosts of "
+            "families (Saracco et al. 2015, Scientific Reports 5:10595); chance_low to chance_high is where 95 % "
+            "of its "
             "lifts lie.",
             _lift,
         ),
         "concentration": Estimate(
             "How concentrated are families and observations?",
-            f"Herfindahl-Hirschman index of pairs of host and family, its inverse, and the Gini coefficient of observations; "
+            f"Herfindahl-Hirschman index of pairs of host and family, its inverse, and the Gini coefficient of "
+            f"observations; "
             f"95 % percentile intervals of {RESAMPLES} Poisson bootstraps over hosts (Chamandy et al. 2012).",
             _concentration,
         ),
         "survival": Estimate(
             "How long do hosts stay?",
-            f"Kaplan-Meier (1958) from the first to the last day seen; gone is a host asked in vain for {SILENT_DAYS} days or "
+            f"Kaplan-Meier (1958) from the first to the last day seen; gone is a host asked in vain for "
+            f"{SILENT_DAYS} days or "
             "more after its last answer, all others are censored; log-log intervals of 95 % (scipy.stats.ecdf).",
             _survival,
         ),
         "churn": Estimate(
             "How many hosts come and go each week?",
-            "hosts seen in a week (from Monday), of these never before, back after a week or more, and never again; the first "
+            "hosts seen in a week (from Monday), of these never before, back after a week or more, and never "
+            "again; the first "
             "weeks have too many new ones and the last too many last ones.",
             _churn,
         ),
         "population": Estimate(
             "How many hosts are there on a day, with those that did not answer?",
-            "Manly and Parr (1968), by tier: hosts that answer on the scan day before and after are there in between, and tell "
+            "Manly and Parr (1968), by tier: hosts that answer on the scan day before and after are there in "
+            "between, and tell "
             "the chance of an answer. Spells of silence make it too small, and hosts never seen are in no estimate.",
             _population,
         ),
         "installations": Estimate(
             "How many installations are behind the addresses?",
-            "two addresses are one installation, or copies of one disk, when they list two models or more of equal name, digest "
-            "and time of change; addresses with fewer dated models cannot be linked, so the number is an upper bound.",
+            "two addresses are one installation, or copies of one disk, when they list two models or more of "
+            "equal name, digest "
+            "and time of change; addresses with fewer dated models cannot be linked, so the number is an upper "
+            "bound.",
             _installations,
         ),
         "stability": Estimate(
@@ -400,7 +421,8 @@ ESTIMATES: Mapping[str, Estimate] = MappingProxyType(
         ),
         "sensitivity": Estimate(
             "How far do suspects and definitions move each figure?",
-            "every figure of the study, the same without suspect hosts, and the range of its variants of the same unit.",
+            "every figure of the study, the same without suspect hosts, and the range of its variants of the "
+            "same unit.",
             _sensitivity,
         ),
         "context": Estimate(

@@ -68,6 +68,35 @@ def connect(
     return connection
 
 
+def connect_runs(
+    path: Path | str,
+    *,
+    runs: Sequence[str] | None = None,
+    without: Sequence[str] = (),
+    damaged: Callable[[str], None] | None = None,
+) -> duckdb.DuckDBPyConnection:
+    """A DuckDB connection with the table `runs` of finished runs, and no other: their other files are not read.
+
+    Arguments are as for `connect`; `without` are runs to leave out.
+    """
+    found = [run for run in select_runs(path, runs=runs, damaged=damaged) if run.run_id not in without]
+    connection = duck.open_duckdb()
+    try:
+        connection.execute(f"CREATE TABLE runs AS {table_sql(tables()['runs'], found)}")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def damage(path: Path | str, runs: Sequence[str]) -> dict[str, str]:
+    """What is wrong with files of these runs: a line for each run that is damaged."""
+    noted: list[str] = []
+    found = select_runs(path, runs=runs)
+    whole = _whole(found, noted.append)
+    return dict(zip((run.run_id for run in found if run not in whole), noted, strict=True))
+
+
 def select_runs(
     path: Path | str | Sequence[Path | str] = ".",
     *,

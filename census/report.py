@@ -212,7 +212,7 @@ def _words_beside(connection: duckdb.DuckDBPyConnection, folder: Path | None, su
 
 def _contract(path: Path) -> tuple[str, str]:
     lines = path.read_text(encoding="utf-8").splitlines()
-    about = [line.removeprefix("--").strip() for line in lines if line.startswith("--")]
+    about = [line.removeprefix("--").strip() for line in lines if line.startswith("--") and "-- merge: " not in line]
     return " ".join(about), "\n".join(line for line in lines if not line.startswith("--")).strip()
 
 
@@ -373,27 +373,70 @@ def answer(
     parameters = _arguments(_find(name, None), arguments)
     named = _runs_named(_find(name, None), parameters)
     damaged: list[str] = []
-    chosen = runs or _chosen(output, since, until, named, damaged)
+    chosen = list(runs) or _chosen(output, name, since, until, named, damaged)
     for note in damaged:
         say(f"{note}; census verify says more")
-    summable = len(chosen) > 1 and name not in FROM_RUNS_ALONE
-    kept = summaries.find(output, query.select_runs(output, runs=chosen)) if summable else None
-    with closing(query.connect(output, runs=chosen, locked=kept is None)) as connection:
-        if kept:
-            summaries.attach(connection, kept)
+    kept = _summaries(output, name, chosen)
+    with closing(_connection(output, name, chosen, kept)) as connection:
         told = ask(connection, name, parameters=parameters, suspects=suspects, by=by, limit=limit, summed=bool(kept))
     return replace(told, footnotes=(*(f"Damaged: {note}" for note in damaged), *told.footnotes))
 
 
 def _chosen(
-    output: Path, since: str | None, until: str | None, named: Sequence[str], damaged: list[str]
-) -> Sequence[str]:
-    """Ids of the runs that an answer covers where no run was asked for, of those that are whole; notes the others."""
-    with closing(query.connect(output, damaged=damaged.append)) as connection:
-        try:
-            return select_runs(connection, since, until, _whole(connection, named))
-        except QueryError as problem:
-            raise SnapshotError("; ".join([str(problem), *damaged])) if damaged else problem from None
+    output: Path, name: str, since: str | None, until: str | None, named: Sequence[str], damaged: list[str]
+) -> list[str]:
+    """Ids of the runs that an answer covers where no run was asked for: of those that are whole; notes the others.
+
+    Files are read of runs that are chosen and not summed, and of no other: one that is damaged is left out, and the
+    choice made again.
+    """
+    left_out: list[str] = []
+    while True:
+        unread: list[str] = []
+        with closing(query.connect_runs(output, without=left_out, damaged=unread.append)) as connection:
+            try:
+                chosen = select_runs(connection, since, until, _whole(connection, named))
+            except QueryError as problem:
+                notes = [*damaged, *unread]
+                raise SnapshotError("; ".join([str(problem), *notes])) if notes else problem from None
+        worse = {} if _summaries(output, name, chosen) else query.damage(output, chosen)
+        damaged += worse.values()
+        if not worse:
+            damaged[:0] = unread
+            return chosen
+        left_out += worse
+
+
+def _summaries(output: Path, name: str, chosen: Sequence[str]) -> summaries.Kept | None:
+    if len(chosen) < 2 or name in FROM_RUNS_ALONE:
+        return None
+    return summaries.find(output, query.select_runs(output, runs=chosen))
+
+
+def _connection(
+    output: Path, name: str, chosen: Sequence[str], kept: summaries.Kept | None
+) -> duckdb.DuckDBPyConnection:
+    """Tables of the chosen runs, and their summaries; no table of rows where the report reads none."""
+    rows = kept is None or _reads_rows(_find(name, None))
+    connection = (
+        query.connect(output, runs=chosen, locked=not kept) if rows else query.connect_runs(output, runs=chosen)
+    )
+    if kept:
+        summaries.attach(connection, kept)
+    return connection
+
+
+_OFTEN = ("host_model", "host", "host_family")
+"""Words that one report reads several times: made once where the connection may hold tables of its own."""
+
+_ROWS = frozenset({"hosts", "models", "probes", "replies", "bodies"})
+
+
+def _reads_rows(report: Report) -> bool:
+    """Whether a report reads rows of runs even where there are summaries."""
+    known = _words(None, summed=True)
+    texts = [summaries.composed(sql, known) for sql in (report.facts, report.sql)]
+    return any(name in _ROWS for text in texts for name in summaries.relations(text))
 
 
 def _runs_named(report: Report, parameters: Mapping[str, str]) -> list[str]:
@@ -441,6 +484,8 @@ def ask(
     bound["suspects"] = _one_of("--suspects", suspects, SUSPECTS)
     covered = _covered(known, [value for value in bound.values() if isinstance(value, list)])
     asker = _Asker(connection, _words_beside(connection, folder, summed), bound, report.name)
+    for word in _OFTEN if summed else ():
+        asker.keep(word, (report.facts, report.sql))
     facts = asker.run(report.facts).to_pylist()[0]
     rows = asker.run(report.sql)
     return Answer(
@@ -452,7 +497,7 @@ def ask(
         first=covered[0].started_at,
         last=covered[-1].started_at,
         synthetic=covered[0].is_simulated,
-        suspects=_suspects_note(connection, name, suspects, "suspects" in asker.used),
+        suspects=_suspects_note(connection, name, suspects, "suspects" in asker.used, summed),
         footnotes=(*_footnotes(report, covered, "suspects" in asker.used), *_cut(rows, limit)),
     )
 
@@ -466,6 +511,19 @@ class _Asker:
     values: Mapping[str, str | list[str]]
     name: str
     used: set[str] = field(default_factory=set)
+
+    def keep(self, word: str, statements: Sequence[str]) -> None:
+        """Make a word a table of this connection, if the statements read it, directly or through other words."""
+        if not any(f"{word} AS (" in summaries.composed(sql, self.words) for sql in statements):
+            return
+        statement = f"CREATE TEMP TABLE {word} AS {summaries.composed(self.words[word], self.words)}"
+        try:
+            names = self.connection.extract_statements(statement)[0].named_parameters
+            self.used |= names
+            self.connection.execute(statement, {n: self.values[n] for n in names})
+        except duckdb.Error as problem:
+            raise QueryError(f"report '{self.name}': {word}: {problem}") from None
+        self.words = summaries.known_but(self.words, [word])
 
     def run(self, sql: str, prefix: str = "") -> pa.Table:
         try:
@@ -541,12 +599,13 @@ def _covered(known: tuple[_Run, ...], chosen: Sequence[list[str]]) -> tuple[_Run
     return covered
 
 
-def _suspects_note(connection: duckdb.DuckDBPyConnection, name: str, suspects: str, apply: bool) -> str:
+def _suspects_note(connection: duckdb.DuckDBPyConnection, name: str, suspects: str, apply: bool, summed: bool) -> str:
     if not apply and suspects != "include":
         raise QueryError(f"report '{name}' counts targets, not hosts: --suspects does not apply to it")
     if not apply:
         return "do not apply: every target counts"
-    sql = "SELECT count(DISTINCT ip), count(DISTINCT ip) FILTER (suspect >= 2) FROM hosts"
+    sql = f"SELECT count(DISTINCT ip), count(DISTINCT ip) FILTER ({'most_suspect' if summed else 'suspect'} >= 2) FROM "
+    sql += "endpoint_latest" if summed else "hosts"
     hosts, doubted = connection.execute(sql).fetchall()[0]
     return {
         "include": f"included ({doubted:,} of {hosts:,} hosts)",

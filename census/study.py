@@ -205,8 +205,15 @@ _Figures = dict[str, tuple[Any, ...]]
 def _asked(connection: duckdb.DuckDBPyConnection, asked: Sequence[Statistic], suspects: str) -> dict[str, _Figures]:
     """The figures of each statistic by suffix: (value, denominator, note)."""
     known = {name: word.sql for name, word in summaries.words().items()}
-    there = {row[0] for row in connection.execute("SELECT view_name FROM duckdb_views() WHERE NOT internal").fetchall()}
-    there |= {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
+    there = {
+        row[0]
+        for row in connection.execute(
+            "SELECT view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary"
+        ).fetchall()
+    }
+    there |= {
+        row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()
+    }
     known = summaries.known_but(known, sorted(there))
     values = {"suspects": suspects, "server": SERVER}
     with closing(connection.cursor()) as own:

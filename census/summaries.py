@@ -72,6 +72,11 @@ def _word(path: Path) -> Word:
     return Word(path.stem, sql, {match[2]: match[0] for match in found})
 
 
+def relations(sql: str) -> list[str]:
+    """The names that a statement reads with FROM and JOIN in capitals."""
+    return _RELATION.findall(sql)
+
+
 def composed(sql: str, known: Mapping[str, str]) -> str:
     """The statement with the words of `known` that it reads, each defined before it is read."""
     needed: dict[str, str] = {}

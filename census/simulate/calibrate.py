@@ -209,6 +209,8 @@ def rake(features: Floats, targets: Floats, base: Floats) -> Floats:
         step, size = np.linalg.solve(curvature, gradient), 1.0
         while (trial := _dual(x, multipliers - size * step, base))[0] > loss and size > _SMALLEST_STEP:
             size /= 2
+        if trial[0] > loss:
+            break
         multipliers = multipliers - size * step
         loss, weights = trial
     return weights

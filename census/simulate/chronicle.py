@@ -299,17 +299,32 @@ def _library_digest(head: str | None) -> str:
 def _said(population: Population, base: dict[str, npt.NDArray[Any]], rng: np.random.Generator) -> Ints:
     """Index into _CLASSES of each model's system prompt: exact counts, on models that the host serves itself."""
     p, kinds = population.settings.parameters["behaviour"], population.stock.kinds
+    addresses = np.bincount(population.stock.leader, minlength=len(population.people.n))[base["host"]]
     said = np.zeros(len(base["host"]), np.int64)
     local = rng.permutation(np.flatnonzero(kinds.local[base["kind"]] & ~base["copy"] & ~base["revised"]))
-    visible = local[: round(p["prompts"] * len(local))]
+    visible = _first_share(local, addresses, p["prompts"])
+    harmful = _first_share(visible, addresses, p["harmful"])
     said[visible] = 1 + (rng.random(len(visible)) < 0.2)
-    alone = np.bincount(population.stock.leader, minlength=len(population.people.n)) == 1
-    unique = np.unique(base["host"][visible], return_index=True)[1]
-    unique = unique[alone[base["host"][visible[unique]]]]
-    wanted = round(p["uncensored"] * population.settings.scale)
-    said[visible[: round(p["harmful"] * len(visible))]] = 3
-    said[visible[rng.permutation(unique)[:wanted]]] = 4
+    said[harmful] = 3
+    alone = harmful[addresses[harmful] == 1]
+    alone = alone[np.unique(base["host"][alone], return_index=True)[1]]
+    said[rng.permutation(alone)[: round(p["uncensored"] * population.settings.scale)]] = 4
     return said
+
+
+def _first_share(entries: Ints, addresses: Ints, share: float) -> Ints:
+    """The first of the entries, as many as have a share of all, each counted at every address that shows it.
+
+    What stands behind many addresses is passed over, for it would decide the share alone.
+    """
+    weight = addresses[entries]
+    few: Ints = entries[weight < _MANY]
+    chosen: Ints = few[np.cumsum(addresses[few]) <= share * weight.sum()]
+    return chosen
+
+
+_MANY = 50
+"""Addresses from which an installation is a fleet."""
 
 
 def _model_columns(population: Population, owned: dict[str, npt.NDArray[Any]]) -> pa.Table:

@@ -626,10 +626,12 @@ def _served(
     uptime = people.n / settings.days
     _, last = _states(releases, stock)
     features = stock.pool.features
-    able = people.core & (last > 0) & (features["tools"][stock.candidate] > 0) & (uptime >= p["served_cut"])
+    able: Flags = people.core & (last > 0) & (features["tools"][stock.candidate] > 0) & (uptime >= p["served_cut"])
     able &= features["local"][stock.candidate] >= 2
     able &= stock.pool.oldest[stock.candidate] <= days.since_epoch[people.first]
     hosts = np.flatnonzero(able)
+    if not len(hosts):
+        return able
     wanted = min(round(p["served"] * settings.scale), len(hosts))
     weights = calibrate.rake(uptime[hosts][:, None], np.array([p["served_uptime"]]), np.ones(len(hosts)))
     keys = np.log(weights + 1e-300) + rng.gumbel(size=len(hosts)) * _tight(len(hosts), wanted)
