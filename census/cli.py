@@ -526,15 +526,19 @@ def _classify(names: tuple[str, ...], file: str | None, format: str, skip_invali
     A JSON line has a name and may have family, families, digest, parameter_size, quantization_level, remote_model and
     observed_at, as servers report them.
     """
-    if not names and file is None:
-        raise UsageError("no names: give some, or a list with --file (- for standard input)")
-    for text in explain.verdicts(names, format):
+    piped = file is None and (names == ("-",) or (not names and not sys.stdin.isatty()))
+    answered = 0
+    for text in () if piped else explain.verdicts(names, format):
         click.echo(text)
-    if file is not None:
-        with click.open_file(file, "rb") as stream:
-            place = "standard input" if file == "-" else file
+        answered += 1
+    if piped or file is not None:
+        place = "standard input" if piped or file == "-" else str(file)
+        with click.open_file("-" if piped else str(file), "rb") as stream:
             for text in explain.answers(stream, place, format, skip_invalid=skip_invalid):
                 click.echo(text)
+                answered += 1
+    if not answered and file is None:
+        raise UsageError("no names: give some, or a list with --file or on standard input (-)")
 
 
 @main.command("check")
