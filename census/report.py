@@ -29,19 +29,11 @@ import pyarrow.parquet as pq
 from rich.cells import cell_len
 
 from census import duck, hostile, query, resources, schema, summaries
+from census.choices import FAMILIES, REPORT_FORMATS, SUSPECTS
 from census.errors import DataError, QueryError, SnapshotError
 
 FROM_RUNS_ALONE = frozenset({"fleets", "installations"})
 """Reports that read columns which summaries leave out."""
-
-FORMATS = ("table", "csv", "json", "markdown", "parquet")
-"""How an answer can be written. All but parquet are text."""
-
-SUSPECTS = ("include", "exclude", "only")
-"""What to do with hosts that have an endpoint of suspect = 2."""
-
-FAMILIES = ("family_raw", "lineage", "weights")
-"""The notions of family that a report may offer as `by`."""
 
 MAX_CELL = 60
 """Characters of one cell of a table or Markdown page. Names of models can be a thousand long."""
@@ -712,7 +704,7 @@ def render(answer: Answer, format: str) -> str | bytes:
         "markdown": _as_markdown,
         "parquet": lambda answer: _parquet(answer.rows, _about(answer)),
     }
-    return writers[_one_of("--format", format, FORMATS)](answer)
+    return writers[_one_of("--format", format, REPORT_FORMATS)](answer)
 
 
 def render_table(rows: pa.Table, format: str) -> str | bytes:
@@ -729,7 +721,7 @@ def render_table(rows: pa.Table, format: str) -> str | bytes:
         "markdown": lambda: "\n".join(_markdown(rows, _plain)) + "\n",
         "parquet": lambda: _parquet(rows, {}),
     }
-    writer = writers[_one_of("--format", format, FORMATS)]
+    writer = writers[_one_of("--format", format, REPORT_FORMATS)]
     try:
         return writer()
     except (pa.ArrowException, ValueError, OverflowError) as problem:

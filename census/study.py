@@ -20,6 +20,7 @@ import duckdb
 import pyarrow as pa
 
 from census import duck, hostile, query, report, resources, summaries
+from census.choices import SUSPECTS
 from census.errors import DataError, QueryError
 from census.manifest import Run, table_sql
 from census.schema import tables
@@ -183,8 +184,8 @@ def answer(
     names: Sequence[str] = (),
 ) -> Study:
     """Every statistic over what `connection` shows: the summaries, or the tables that they are sums of."""
-    if suspects not in report.SUSPECTS:
-        raise QueryError(f"'{suspects}' is no choice of --suspects; choose from: {', '.join(report.SUSPECTS)}")
+    if suspects not in SUSPECTS:
+        raise QueryError(f"'{suspects}' is no choice of --suspects; choose from: {', '.join(SUSPECTS)}")
     if unknown := sorted(set(only) - set(statistics())):
         raise QueryError(f"there is no statistic '{unknown[0]}'; there are: {', '.join(statistics())}")
     simulated = connection.execute("SELECT DISTINCT is_simulated FROM runs").fetchall()

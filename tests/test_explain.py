@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from census import derive, explain
+from census.classify import MAX_LINE, READ_SIZE, answers
 from census.cli import main
 from census.errors import SnapshotError, UsageError
 from census.identify import Rules, View, parse_reply
@@ -261,11 +262,11 @@ class Dripping(io.RawIOBase):
 
 def test_what_has_come_is_answered_before_more_is_read() -> None:
     had: list[str] = []
-    for text in explain.answers(Dripping([b"llama3\n", b"qwen2\n", b"phi3\n"], had), "pipe", "jsonl"):  # type: ignore[arg-type]
+    for text in answers(Dripping([b"llama3\n", b"qwen2\n", b"phi3\n"], had), "pipe", "jsonl"):  # type: ignore[arg-type]
         had.append(text)
     assert [json.loads(text)["brand_family"] for text in had] == ["Llama", "Qwen", "Phi"]
 
 
 def test_a_line_without_an_end_is_refused() -> None:
     with pytest.raises(UsageError, match="pipe: a line is longer than"):
-        list(explain.answers(io.BytesIO(b"x" * (explain.MAX_LINE + explain.READ_SIZE)), "pipe", "jsonl"))
+        list(answers(io.BytesIO(b"x" * (MAX_LINE + READ_SIZE)), "pipe", "jsonl"))

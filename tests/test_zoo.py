@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from census import duck, hostile, identify, probe, query, report, scan, snapshot, wire
+from census.choices import REPORT_FORMATS
 from census.model import Conversation, Target
 from census.simulate import Host, World
 from census.simulate.misbehave import MISBEHAVIOURS, hostile_names
@@ -245,7 +246,7 @@ def test_a_name_is_a_value_in_sql_and_nothing_else(visit: Visit, name: str) -> N
 @pytest.mark.parametrize("name", ["families", "codeployment", "servers", "outcomes"])
 def test_reports_of_the_zoo_are_fit_for_every_reader(visit: Visit, name: str) -> None:
     answer = report.answer(visit.out, name)
-    texts = [report.render(answer, form) for form in report.FORMATS]
+    texts = [report.render(answer, form) for form in REPORT_FORMATS]
     for text in texts:
         assert isinstance(text, bytes) or unsafe(text.replace("\r\n", "\n")) == set()
 
