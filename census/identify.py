@@ -437,19 +437,26 @@ VALUE_WORDS: Final[dict[str, Callable[[Any], Test]]] = {
 """What a rule may say of one JSON value. `docs/add-a-server.md` explains each."""
 
 
-def _holds(value: Any, path: tuple[str, ...], test: Test, some: bool, or_empty: bool) -> bool:
+def _below(path: tuple[str, ...], test: Test, some: bool, or_empty: bool) -> Test:
     """Whether the value below `path` passes; at a `*`, whether all items (or `some` item) of the list do."""
-    for index, step in enumerate(path):
-        if step == "*":
-            if not isinstance(value, list):
-                return False
-            rest, items = path[index + 1 :], value[:ITEMS_JUDGED]
-            passed = (_holds(item, rest, test, some, or_empty) for item in items) if rest else map(test, items)
-            return (any(passed) if some else all(passed)) if items else or_empty
-        if not isinstance(value, dict) or step not in value:
+    if not path:
+        return test
+    if path[0] == "*":
+        return _of_items(_below(path[1:], test, some, or_empty), some, or_empty)
+    key, rest = path[0], _below(path[1:], test, some, or_empty)
+    return lambda value: type(value) is dict and key in value and rest(value[key])
+
+
+def _of_items(test: Test, some: bool, or_empty: bool) -> Test:
+    def holds(value: Any) -> bool:
+        if type(value) is not list:
             return False
-        value = value[step]
-    return test(value)
+        for item in value if len(value) <= ITEMS_JUDGED else value[:ITEMS_JUDGED]:
+            if test(item) is some:
+                return some
+        return not some if value else or_empty
+
+    return holds
 
 
 def _json_check(table: _Table) -> tuple[str, Check]:
@@ -465,14 +472,8 @@ def _json_check(table: _Table) -> tuple[str, Check]:
     test = tests[0] if len(tests) == 1 else lambda value: all(one(value) for one in tests)
     where = f"{'some ' if some else ''}{'.'.join(path) or 'body'}"
     said += " or no items" if or_empty else ""
-    return f"json {where} {said}", _json_test(path, test, some, or_empty)
-
-
-def _json_test(path: tuple[str, ...], test: Test, some: bool, or_empty: bool) -> Check:
-    """The check as a function; conditions on the body itself, which are the commonest, go the short way."""
-    if not path:
-        return lambda view: test(view.json)
-    return lambda view: _holds(view.json, path, test, some, or_empty)
+    below = _below(path, test, some, or_empty)
+    return f"json {where} {said}", lambda view: below(view.json)
 
 
 def _header_test(wanted: Any) -> Callable[[str | None], bool]:

@@ -36,6 +36,7 @@ _VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(-rc)?(.?)")
 _SPACED = re.compile(rb'^\s*[\[{]\s*"[^"]*": ')
 _UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _RUN = 12
+_PLACES = range(0, 60, _RUN)
 
 MILLISECOND: Final = 0.001
 """Seconds by which steps between times may differ and still be equal."""
@@ -241,8 +242,15 @@ def _digest_shape(case: Case, w: With) -> bool:
 def _digests_alike(case: Case, w: With) -> bool:
     """Two different digests that agree in a run of 12 digits at one place: chance has 2^-48 for it."""
     digests = {m.digest for m in case.models if m.digest and len(m.digest) >= 64}
-    places = range(0, 60, _RUN) if len(digests) > 1 else ()
-    return any(len({digest[at : at + _RUN] for digest in digests}) < len(digests) for at in places)
+    if len(digests) < 2:
+        return False
+    return len(set().union(*map(_runs, digests))) < len(digests) * len(_PLACES)
+
+
+@lru_cache(4096)
+def _runs(digest: str) -> tuple[tuple[int, str], ...]:
+    """The runs of a digest with their places; remembered, since most models are on many hosts."""
+    return tuple((at, digest[at : at + _RUN]) for at in _PLACES)
 
 
 def _digest_of_two(case: Case, w: With) -> bool:
@@ -327,8 +335,9 @@ def _created_frozen(case: Case, w: With) -> bool:
 
 def _created_elsewhen(case: Case, w: With) -> bool:
     """Every model that both lists show has another time in the second than in the first."""
-    times = {m.name: m.modified_at for m in case.models if m.modified_at and m.modified_at_raw}
-    pairs = [(times.get(str(e.get("id"))), e.get("created")) for e in case.entries(w["ask"], "data")]
+    entries = case.entries(w["ask"], "data")
+    times = {m.name: m.modified_at for m in case.models if m.modified_at and m.modified_at_raw} if entries else {}
+    pairs = [(times.get(str(e.get("id"))), e.get("created")) for e in entries]
     both = [(time, value) for time, value in pairs if time is not None and type(value) is int]
     return bool(both) and all(int(time.replace(tzinfo=UTC).timestamp()) != value for time, value in both)
 
