@@ -11,7 +11,7 @@ import difflib
 import html
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -437,19 +437,26 @@ VALUE_WORDS: Final[dict[str, Callable[[Any], Test]]] = {
 """What a rule may say of one JSON value. `docs/add-a-server.md` explains each."""
 
 
-def _holds(value: Any, path: tuple[str, ...], test: Test, some: bool, or_empty: bool) -> bool:
+def _below(path: tuple[str, ...], test: Test, some: bool, or_empty: bool) -> Test:
     """Whether the value below `path` passes; at a `*`, whether all items (or `some` item) of the list do."""
-    for index, step in enumerate(path):
-        if step == "*":
-            if not isinstance(value, list):
-                return False
-            rest, items = path[index + 1 :], value[:ITEMS_JUDGED]
-            passed = (_holds(item, rest, test, some, or_empty) for item in items) if rest else map(test, items)
-            return (any(passed) if some else all(passed)) if items else or_empty
-        if not isinstance(value, dict) or step not in value:
+    if not path:
+        return test
+    if path[0] == "*":
+        return _of_items(_below(path[1:], test, some, or_empty), some, or_empty)
+    key, rest = path[0], _below(path[1:], test, some, or_empty)
+    return lambda value: type(value) is dict and key in value and rest(value[key])
+
+
+def _of_items(test: Test, some: bool, or_empty: bool) -> Test:
+    def holds(value: Any) -> bool:
+        if type(value) is not list:
             return False
-        value = value[step]
-    return test(value)
+        for item in value if len(value) <= ITEMS_JUDGED else value[:ITEMS_JUDGED]:
+            if test(item) is some:
+                return some
+        return not some if value else or_empty
+
+    return holds
 
 
 def _json_check(table: _Table) -> tuple[str, Check]:
@@ -465,14 +472,8 @@ def _json_check(table: _Table) -> tuple[str, Check]:
     test = tests[0] if len(tests) == 1 else lambda value: all(one(value) for one in tests)
     where = f"{'some ' if some else ''}{'.'.join(path) or 'body'}"
     said += " or no items" if or_empty else ""
-    return f"json {where} {said}", _json_test(path, test, some, or_empty)
-
-
-def _json_test(path: tuple[str, ...], test: Test, some: bool, or_empty: bool) -> Check:
-    """The check as a function; conditions on the body itself, which are the commonest, go the short way."""
-    if not path:
-        return lambda view: test(view.json)
-    return lambda view: _holds(view.json, path, test, some, or_empty)
+    below = _below(path, test, some, or_empty)
+    return f"json {where} {said}", lambda view: below(view.json)
 
 
 def _header_test(wanted: Any) -> Callable[[str | None], bool]:
@@ -1355,15 +1356,26 @@ class Rules:
 
     def _views(self, replies: Sequence[Reply], memory: Memory | None = None) -> dict[str, View]:
         """The latest reply to each question, by its text."""
-        memory = {} if memory is None else memory
-        views: dict[str, View] = {}
-        for reply in replies:
-            known = memory.get(id(reply))
-            view = known[1] if known else self._index.view(reply)
-            if known is None:
-                memory[id(reply)] = reply, view
-            views[view.head.asked] = view
-        return views
+        read = [self._view(reply, memory) for reply in replies]
+        return {view.head.asked: view for view in read}
+
+    def _view(self, reply: Reply, memory: Memory | None) -> View:
+        known = memory.get(id(reply)) if memory is not None else None
+        if known is not None:
+            return known[1]
+        view = self._index.view(reply)
+        if memory is not None:
+            memory[id(reply)] = reply, view
+        return view
+
+    def head(self, reply: Reply, memory: Memory | None = None) -> Hashable:
+        """Equal for replies to one question whose heads differ in the values of VARYING at most."""
+        return self._view(reply, memory).head
+
+    def body(self, reply: Reply, memory: Memory | None = None) -> Any:
+        """The parsed body; None where it is null or unreadable."""
+        value = self._view(reply, memory).json
+        return None if value is _MISSING else value
 
     def _standing(self, views: Mapping[str, View]) -> _Standing:
         state = 0
@@ -1465,20 +1477,36 @@ class Rules:
         ]
 
 
-@dataclass(frozen=True, slots=True)
 class Reading:
     """The rules over one conversation: what was read of a reply for one question is known for the next."""
 
-    rules: Rules
-    memory: Memory = field(default_factory=dict)
+    __slots__ = ("_identity", "_memory", "_told", "rules")
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self._memory: Memory = {}
+        self._told: list[int] | None = None
+        """The replies, by their `id`, of which `_identity` is the verdict."""
+        self._identity = Identity()
 
     def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None:
         """As `Rules.next_question`."""
-        return self.rules.next_question(target, replies, self.memory)
+        return self.rules.next_question(target, replies, self._memory)
 
     def identify(self, target: Target, replies: Sequence[Reply]) -> Identity:
-        """As `Rules.identify`."""
-        return self.rules.identify(target, replies, self.memory)
+        """As `Rules.identify`; of the same replies the same Identity."""
+        told = [id(reply) for reply in replies]
+        if told != self._told:
+            self._identity, self._told = self.rules.identify(target, replies, self._memory), told
+        return self._identity
+
+    def head(self, reply: Reply) -> Hashable:
+        """As `Rules.head`."""
+        return self.rules.head(reply, self._memory)
+
+    def body(self, reply: Reply) -> Any:
+        """As `Rules.body`."""
+        return self.rules.body(reply, self._memory)
 
 
 def _limit(server: Server) -> int:

@@ -154,12 +154,13 @@ class Stages:
     def concluding(self, conversation: Conversation, reading: Reading | None = None) -> Generator[None, None, Finding]:
         """`conclude` in steps of MODELS_A_STEP models."""
         target, seen = conversation.target, conversation.asked_at
-        identity = (reading or self.rules).identify(target, conversation.replies)
+        reading = reading or Reading(self.rules)
+        identity = reading.identify(target, conversation.replies)
         models, lineages = identity.models or (), list[Lineage]()
         for start in range(0, len(models), MODELS_A_STEP):
             lineages += [self.families.classify(m, observed_at=seen) for m in models[start : start + MODELS_A_STEP]]
             yield
-        doubt = self.suspicions.judge(conversation, identity)
+        doubt = self.suspicions.judge(conversation, identity, reading)
         place = self.locator.locate(target.ip)
         kind, tier, rule = self.networks.classify(place.asn, place.as_name)
         place = replace(place, network_type=kind, tier=tier, network_rule=rule)
