@@ -313,7 +313,7 @@ def _told_doubt(suspicions: Suspicions, finding: Finding) -> Row:
 def _told_place(finding: Finding, ran: Row, host: Row | None) -> Row:
     rule = finding.place.network_rule
     listed = bool(rule) and rule == f"as{finding.place.asn}"
-    names = ("country", "region", "city", "asn", "as_name", "network_type", "tier", "network_rule")
+    names = ("country", "region", "city", "asn", "as_name", "place_source", "network_type", "tier", "network_rule")
     return {name: getattr(finding.place, name) for name in names} | {
         "network_rule_in": rule and f"data/networks/{'known.csv' if listed else 'names.toml'}",
         "databases": [
