@@ -240,6 +240,19 @@ def mlx_lm() -> Iterator[int]:
 
 
 @contextlib.contextmanager
+def infinity() -> Iterator[int]:
+    """Infinity's embedding server from PyPI, with `tiny-bert`. It has no `/v1/models`, so any answer will do."""
+    port = free_port()
+    command = [
+        *(str(python("infinity", "infinity-emb[server,torch]").with_name("infinity_emb")), "v2"),
+        *("--model-id", str(tiny_models() / "tiny-bert"), "--engine", "torch", "--device", "cpu"),
+        *("--no-bettertransformer", "--host", "127.0.0.1", "--port", str(port)),
+    ]
+    with running(command, port, {"HF_HOME": str(CACHE / "hub"), "DO_NOT_TRACK": "1"}) as answering:
+        yield answering
+
+
+@contextlib.contextmanager
 def fastchat() -> Iterator[int]:
     """FastChat's controller and OpenAI-compatible server from PyPI, with no worker: an empty list of models."""
     interpreter = str(python("fastchat", "fschat"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import secrets
 import subprocess
@@ -11,7 +12,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.real import servers
+
+heavy = pytest.mark.skipif(not os.environ.get("HEAVY"), reason="gigabytes of wheels: make test-real HEAVY=1")
 
 COLUMNS = (
     "server, server_version, auth, rule, n_models, list(name order by position) filter (name is not null) as models"
@@ -103,6 +108,14 @@ def test_mlx_lm(tmp_path: Path) -> None:
         host = scan(port, tmp_path)
     assert (host["server"], host["auth"]) == ("mlx-lm", "open")
     assert host["models"] == [str(servers.tiny_models() / "tiny-hf")]
+
+
+@heavy
+def test_infinity(tmp_path: Path) -> None:
+    with servers.infinity() as port:
+        host = scan(port, tmp_path)
+    assert (host["server"], host["auth"]) == ("infinity", "open")
+    assert [name.rpartition("/")[2] for name in host["models"]] == ["tiny-bert"]
 
 
 def test_fastchat_without_a_worker(tmp_path: Path) -> None:
