@@ -50,7 +50,7 @@ def explain(out: Path, run_name: str, address: str) -> list[Row]:
 
     Raises UsageError for what is no address, SnapshotError for a run or endpoint that is not there.
     """
-    ip, port = _endpoint(address)
+    ip, port = _endpoint(address.strip())
     (run,) = derive.chosen(out, [run_name])
     ran = run_row(run)
     with closing(query.connect(run.folder)) as connection:
@@ -355,6 +355,8 @@ def render(accounts: Sequence[Row], format_: str) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

@@ -141,7 +141,9 @@ def _folders(path: Path) -> list[Path]:
     if (path / MANIFEST).is_file():
         return [path]
     if not path.is_dir():
-        raise SnapshotError(f"{path}: no such folder; name an output folder or the folder of a run")
+        raise SnapshotError(
+            f"{path}: no such folder; a scan makes one, or name another: an output folder, or one run's"
+        )
     return run_folders(path)
 
 
