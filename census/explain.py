@@ -50,7 +50,7 @@ def explain(out: Path, run_name: str, address: str) -> list[Row]:
 
     Raises UsageError for what is no address, SnapshotError for a run or endpoint that is not there.
     """
-    ip, port = _endpoint(address)
+    ip, port = _endpoint(address.strip())
     (run,) = derive.chosen(out, [run_name])
     ran = run_row(run)
     with closing(query.connect(run.folder)) as connection:
@@ -313,7 +313,7 @@ def _told_doubt(suspicions: Suspicions, finding: Finding) -> Row:
 def _told_place(finding: Finding, ran: Row, host: Row | None) -> Row:
     rule = finding.place.network_rule
     listed = bool(rule) and rule == f"as{finding.place.asn}"
-    names = ("country", "region", "city", "asn", "as_name", "network_type", "tier", "network_rule")
+    names = ("country", "region", "city", "asn", "as_name", "place_source", "network_type", "tier", "network_rule")
     return {name: getattr(finding.place, name) for name in names} | {
         "network_rule_in": rule and f"data/networks/{'known.csv' if listed else 'names.toml'}",
         "databases": [
@@ -355,6 +355,8 @@ def render(accounts: Sequence[Row], format_: str) -> str:
 
 
 def _plain(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
     return value.isoformat() if isinstance(value, datetime) else str(value)
 
 

@@ -54,7 +54,6 @@ _OPTIONAL = ("parameter", "evidence")
 _HEADER = re.compile(r"-- (\w+): (.+)")
 _PARAMETER = re.compile(r"(\w+) = ([^;]+); (.+)")
 _FACT = re.compile(r"\{(\w+)\}")
-_MOMENT = re.compile(r"(\d{4}(-?\d\d(-?\d\d([T ]?\d\d(:?\d\d(:?\d\d)?)?)?)?)?Z?)?")
 _SHARE = re.compile(r"(?:^|_)share(?:_|$)")
 
 
@@ -244,26 +243,12 @@ def select_runs(
         return sorted({_known(run, known).run_id for run in runs})
     if since is None and until is None:
         return [run.run_id for run in _censuses(known)[-1]]
-    first, last = _digits(since), _digits(until)
-    chosen = [run.run_id for run in known if _began(run, first, last)]
+    chosen = [run.run_id for run in known if query.began_between(f"{run.started_at:%Y%m%d%H%M%S}", since, until)]
     if not chosen:
         raise QueryError(
             f"no finished run started from {since or 'ever'} to {until or 'now'}; they are of {_span(known)}"
         )
     return chosen
-
-
-def _began(run: _Run, first: str, last: str) -> bool:
-    began = f"{run.started_at:%Y%m%d%H%M%S}"
-    return first <= began and began[: len(last)] <= last
-
-
-def _digits(moment: str | datetime | None) -> str:
-    """The digits of a time as far as they are given: a shorter one is a whole day, month or year."""
-    text = f"{moment:%Y%m%d%H%M%S}" if isinstance(moment, datetime) else moment or ""
-    if not _MOMENT.fullmatch(text):
-        raise QueryError(f"'{text}' is not a time; write 2026, 2026-11, 2026-11-22 or 2026-11-22T15:00:00 (UTC)")
-    return re.sub(r"\D", "", text)
 
 
 def _runs(connection: duckdb.DuckDBPyConnection) -> tuple[_Run, ...]:

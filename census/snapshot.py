@@ -81,7 +81,10 @@ _MODEL_COLUMNS = (
     "parameter_size", "quantization", "context_length", "n_vocab", "capabilities", "is_running", "size_vram",
     "expires_at", "remote_model", "remote_host", "parent", "owned_by",
 )  # fmt: skip
-_PLACE_COLUMNS = ("country", "region", "city", "asn", "as_name", "network_type", "tier", "network_rule")
+_PLACE_COLUMNS = (
+    *("country", "region", "city", "asn", "as_name"),
+    *("network_type", "tier", "network_rule", "place_source"),
+)
 
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 

@@ -65,6 +65,7 @@ def test_every_place_is_found(hosts: dict[str, dict[str, Any]], truth: dict[str,
     for endpoint, row in hosts.items():
         planted = truth["endpoints"][endpoint]
         assert {c: row[c] for c in columns} == {c: planted[c] for c in columns}, endpoint
+        assert row["place_source"] == ("places.mmdb" if row["country"] else None), endpoint
 
 
 def test_every_model_is_listed(census_of_the_world: Census, truth: dict[str, Any]) -> None:

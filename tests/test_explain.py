@@ -145,6 +145,7 @@ def test_where_todays_rules_differ_both_are_told(stages: Stages, tmp_path: Path)
     ("address", "message"),
     [
         ("240.9.9.9", "240.9.9.9 was not asked in this run"),
+        (" 240.9.9.9\r", "240.9.9.9 was not asked in this run"),  # cut out of a CSV file
         ("240.3.0.1:80", "240.3.0.1:80 was not asked on that port; it was on 11434"),
     ],
 )
