@@ -31,9 +31,6 @@ from rich.cells import cell_len
 from census import duck, hostile, query, resources, schema, summaries
 from census.errors import DataError, QueryError, SnapshotError
 
-FROM_RUNS_ALONE = frozenset({"fleets", "installations"})
-"""Reports that read columns which summaries leave out."""
-
 FORMATS = ("table", "csv", "json", "markdown", "parquet")
 """How an answer can be written. All but parquet are text."""
 
@@ -408,7 +405,7 @@ def _chosen(
 
 
 def _summaries(output: Path, name: str, chosen: Sequence[str]) -> summaries.Kept | None:
-    if len(chosen) < 2 or name in FROM_RUNS_ALONE:
+    if len(chosen) < 2:
         return None
     return summaries.find(output, query.select_runs(output, runs=chosen))
 
@@ -426,7 +423,7 @@ def _connection(
     return connection
 
 
-_OFTEN = ("host_model", "host", "host_family")
+_OFTEN = ("host_model", "host", "host_family", "installation")
 """Words that one report reads several times: made once where the connection may hold tables of its own."""
 
 _ROWS = frozenset({"hosts", "models", "probes", "replies", "bodies"})

@@ -2,10 +2,10 @@
 -- as on the day when most did.
 SELECT inventory,
        day,
-       count(*) AS hosts,
-       count(DISTINCT place.asn) AS systems,
-       count(DISTINCT place.country) AS countries,
-       count(*) FILTER (suspect = 2) AS suspect_hosts
+       count(DISTINCT ip) AS hosts,
+       count(DISTINCT asn) AS systems,
+       count(DISTINCT country) AS countries,
+       count(DISTINCT ip) FILTER (suspect = 2) AS suspect_hosts
 FROM twin
 GROUP BY inventory, day
 HAVING hosts >= 5 AND systems >= 2
