@@ -705,7 +705,7 @@ def render(answer: Answer, format: str) -> str | bytes:
     writers: dict[str, Callable[[Answer], str | bytes]] = {
         "table": _as_text,
         "csv": lambda answer: _csv(answer.rows),
-        "json": lambda answer: dumped({**_about(answer), "rows": _objects(answer.rows)}),
+        "json": lambda answer: dumped({**_about(answer), "rows": objects(answer.rows)}),
         "markdown": _as_markdown,
         "parquet": lambda answer: _parquet(answer.rows, _about(answer)),
     }
@@ -722,7 +722,7 @@ def render_table(rows: pa.Table, format: str) -> str | bytes:
     writers: dict[str, Callable[[], str | bytes]] = {
         "table": lambda: "\n".join(_grid(rows, _plain)) + "\n",
         "csv": lambda: _csv(rows),
-        "json": lambda: dumped(_objects(rows)),
+        "json": lambda: dumped(objects(rows)),
         "markdown": lambda: "\n".join(_markdown(rows, _plain)) + "\n",
         "parquet": lambda: _parquet(rows, {}),
     }
@@ -915,7 +915,8 @@ def _csv_cell(value: Any) -> str:
     return _text(value) if isinstance(value, int | float | Decimal) else hostile.csv_cell(_text(value))
 
 
-def _objects(rows: pa.Table) -> list[dict[str, Any]]:
+def objects(rows: pa.Table) -> list[dict[str, Any]]:
+    """The rows as JSON has them: times as text."""
     return [{name: _simple(value) for name, value in row.items()} for row in rows.to_pylist()]
 
 
