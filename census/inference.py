@@ -120,8 +120,11 @@ def render(estimate: Estimate, rows: pa.Table, format: str, synthetic: bool = Fa
 
 def _numbered(rows: pa.Table, column: str) -> tuple[npt.NDArray[np.int64], list[Any]]:
     """A column as numbers of its sorted distinct values, and these."""
-    names, numbers = np.unique(np.asarray(rows[column].to_pylist(), dtype=object).astype(str), return_inverse=True)
-    return numbers.astype(np.int64), names.tolist()
+    coded = rows[column].combine_chunks().dictionary_encode()
+    names = np.asarray(coded.dictionary.to_pylist(), dtype=object)
+    order = np.argsort(names)
+    place = np.argsort(order)
+    return place[coded.indices.to_numpy()].astype(np.int64), names[order].tolist()
 
 
 def _hosts(rows: pa.Table) -> npt.NDArray[np.int64]:
@@ -183,7 +186,7 @@ def _stability(read: Read, _: study.Asker) -> Rows:
         np.bincount(cell, weights=w[host], minlength=shape[0] * shape[1]).reshape(shape).astype(float) for w in weights
     ]
     whole = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
-    return [_tau(date.fromisoformat(months[i]), whole[i - 1 : i + 1], [c[i - 1 : i + 1] for c in counts])
+    return [_tau(months[i], whole[i - 1 : i + 1], [c[i - 1 : i + 1] for c in counts])
             for i in range(1, len(months))]  # fmt: skip
 
 

@@ -423,7 +423,7 @@ def _connection(
     return connection
 
 
-_OFTEN = ("host_model", "host", "host_family", "installation")
+_OFTEN = ("host_model", "host", "host_family", "installation", "twin")
 """Words that one report reads several times: made once where the connection may hold tables of its own."""
 
 _ROWS = frozenset({"hosts", "models", "probes", "replies", "bodies"})
