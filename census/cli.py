@@ -400,10 +400,10 @@ def _report(
     if name == study.NAME:
         _write(study.render(_studied(arguments, output, **options), format))
         return
-    if name in inference.ESTIMATES:
+    if name in inference.estimates():
         wanted = {key: value for key, value in options.items() if key not in ("by", "limit")}
-        estimate, rows = inference.answer(output, name, **wanted)
-        _write(inference.render(estimate, rows.slice(0, options["limit"]), format))
+        estimate, rows, synthetic = inference.answer(output, name, **wanted)
+        _write(inference.render(estimate, rows.slice(0, options["limit"]), format, synthetic))
         return
     answer = report.answer(output, name, arguments, say=_note, **options)
     _write(report.render(answer, format))
@@ -413,7 +413,7 @@ def _more_reports() -> str:
     """The questions that are not files of SQL alone, one a line."""
     from census import inference, study
 
-    known = {study.NAME: study.QUESTION} | {name: one.question for name, one in inference.ESTIMATES.items()}
+    known = {study.NAME: study.QUESTION} | {name: one.question for name, one in inference.estimates().items()}
     return "".join(f"{name:<13}  {question}\n" for name, question in known.items())
 
 
