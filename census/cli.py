@@ -400,10 +400,10 @@ def _report(
     if name == study.NAME:
         _write(study.render(_studied(arguments, output, **options), format))
         return
-    if name in inference.ESTIMATES:
+    if name in inference.estimates():
         wanted = {key: value for key, value in options.items() if key not in ("by", "limit")}
-        estimate, rows = inference.answer(output, name, **wanted)
-        _write(inference.render(estimate, rows.slice(0, options["limit"]), format))
+        estimate, rows, synthetic = inference.answer(output, name, **wanted)
+        _write(inference.render(estimate, rows.slice(0, options["limit"]), format, synthetic))
         return
     answer = report.answer(output, name, arguments, say=_note, **options)
     _write(report.render(answer, format))
@@ -413,7 +413,7 @@ def _more_reports() -> str:
     """The questions that are not files of SQL alone, one a line."""
     from census import inference, study
 
-    known = {study.NAME: study.QUESTION} | {name: one.question for name, one in inference.ESTIMATES.items()}
+    known = {study.NAME: study.QUESTION} | {name: one.question for name, one in inference.estimates().items()}
     return "".join(f"{name:<13}  {question}\n" for name, question in known.items())
 
 
@@ -559,15 +559,19 @@ def _classify(names: tuple[str, ...], file: str | None, format: str, skip_invali
     """
     from census import classify
 
-    if not names and file is None:
-        raise UsageError("no names: give some, or a list with --file (- for standard input)")
-    for text in classify.verdicts(names, format):
+    piped = file is None and (names == ("-",) or (not names and not sys.stdin.isatty()))
+    answered = 0
+    for text in () if piped else classify.verdicts(names, format):
         click.echo(text)
-    if file is not None:
-        with click.open_file(file, "rb") as stream:
-            place = "standard input" if file == "-" else file
+        answered += 1
+    if piped or file is not None:
+        place = "standard input" if piped or file == "-" else str(file)
+        with click.open_file("-" if piped else str(file), "rb") as stream:
             for text in classify.answers(stream, place, format, skip_invalid=skip_invalid):
                 click.echo(text)
+                answered += 1
+    if not answered and file is None:
+        raise UsageError("no names: give some, or a list with --file or on standard input (-)")
 
 
 @main.command("check")

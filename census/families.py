@@ -619,6 +619,15 @@ class Library:
         telling = max(models[model], key=lambda tag: (tag != "latest", len(tag), tag))
         return Name(f"{model}:{digest}", (), model, telling, False, False)
 
+    def knows(self, digest: str) -> bool:
+        """Whether a manifest digest (its first 12 digits) is listed."""
+        return digest in self._tags
+
+    def turns(self, name: Name) -> tuple[date, ...]:
+        """The days on which a name got a new meaning, ascending; () for a name that is not the library's."""
+        moves = self._history.get(f"{name.model}:{name.tag}".casefold(), ())
+        return tuple(first for first, *_ in moves) if name.is_library else ()
+
     def digest(self, name: Name, day: date | None) -> tuple[str, bool] | None:
         """What a library name meant on a day (None: lately), and whether it ever meant something else."""
         moves = self._history.get(f"{name.model}:{name.tag}".casefold())
@@ -633,7 +642,7 @@ class Library:
 
 @dataclass(frozen=True, slots=True)
 class _Evidence:
-    """Everything of a Model that a verdict depends on, and nothing else: the key of the cache."""
+    """Everything of a Model that a verdict depends on, and nothing else."""
 
     name: str
     digest: str | None
@@ -656,25 +665,34 @@ _ANCESTOR_KEYS = ("root", "parent")
 """Names of extra fields that hold the model behind an alias (vLLM)."""
 
 
-def _gather(model: Model, observed_at: datetime | None) -> _Evidence:
-    declared = frozenset(item.casefold() for item in (model.families_raw or ()))
-    pulled = model.modified_at or observed_at
-    counted = _believable(model.n_params / 1e9) if model.n_params else None
-    extra = tuple(text for key, text in model.extra if key in _ANCESTOR_KEYS)
+_Told = tuple[Any, ...]
+"""The values of a Model that evidence is made of, as they stand there: the key of the cache."""
+
+
+def _weigh(told: _Told) -> _Evidence:
+    name, digest, family, families, n_params, size, n_vocab, quantization, capabilities, remote, ancestors, day = told
+    counted = _believable(n_params / 1e9) if n_params else None
     return _Evidence(
-        name=model.name[:MAX_NAME],
-        digest=(model.digest or "").removeprefix("sha256:")[:12].casefold() or None,
-        architecture=(model.family_raw or "").casefold() or None,
-        projector=bool(declared & _PROJECTORS),
-        params_b=counted or parse_size(model.parameter_size),
-        n_vocab=model.n_vocab,
-        quantization=model.quantization or None,
-        capabilities=frozenset(model.capabilities or ()),
-        remote=bool(model.is_remote or model.remote_model or model.remote_host),
-        remote_model=model.remote_model or None,
-        ancestors=tuple(text for text in (*extra, model.parent) if text and text != model.name),
-        day=pulled.date() if pulled and ":" in model.name else None,
+        name=name,
+        digest=digest,
+        architecture=(family or "").casefold() or None,
+        projector=bool(_PROJECTORS.intersection(item.casefold() for item in families or ())),
+        params_b=counted or parse_size(size),
+        n_vocab=n_vocab,
+        quantization=quantization or None,
+        capabilities=frozenset(capabilities or ()),
+        remote=remote[0],
+        remote_model=remote[1] or None,
+        ancestors=ancestors,
+        day=day,
     )
+
+
+def _ancestors(model: Model) -> tuple[str, ...]:
+    if not model.extra and not model.parent:
+        return ()
+    extra = (text for key, text in model.extra if key in _ANCESTOR_KEYS)
+    return tuple(text for text in (*extra, model.parent) if text and text != model.name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -734,7 +752,8 @@ class Families:
         for entry in self.entries:
             self._by_brand.setdefault(entry.brand, entry)
         self._spaces = {_Letters.of(space).chars: org for org in self.organisations for space in org.namespaces}
-        self._cached = lru_cache(CACHE_SIZE)(self._judge)
+        self._cached = lru_cache(CACHE_SIZE)(lambda told: self._judge(_weigh(told)))
+        self._turns = lru_cache(CACHE_SIZE)(lambda name: self.library.turns(self.read(name)))
 
     @classmethod
     def load(cls, path: Path | None = None) -> Families:
@@ -761,7 +780,32 @@ class Families:
 
         `observed_at` (UTC) tells what a tag such as `:latest` meant; the model's own `modified_at` comes first.
         """
-        return self._cached(_gather(model, observed_at))
+        return self._cached(self._told(model, observed_at))
+
+    def _told(self, model: Model, observed_at: datetime | None) -> _Told:
+        """What a model says for itself.
+
+        A digest that the library does not know is left out, and one day stands for all on which the name meant the
+        same: many hosts have a model, and these two would make nearly each of them a case of its own.
+        """
+        name, ancestors = model.name[:MAX_NAME], _ancestors(model)
+        digest = (model.digest or "").removeprefix("sha256:")[:12].casefold()
+        pulled = model.modified_at or observed_at
+        day = pulled.date() if pulled and ":" in model.name else None
+        remote = bool(model.is_remote or model.remote_model or model.remote_host), model.remote_model
+        return (
+            name, digest if self.library.knows(digest) else None, model.family_raw, model.families_raw,
+            model.n_params, model.parameter_size, model.n_vocab, model.quantization, model.capabilities, remote,
+            ancestors, day if ancestors or day is None else self._turn(name, day),
+        )  # fmt: skip
+
+    def _turn(self, name: str, day: date) -> date | None:
+        """The first of the days on which a name meant what it meant on this one; None for the last of its meanings."""
+        turns = self._turns(name)
+        at = bisect_right(turns, day)
+        if at == len(turns):
+            return None
+        return turns[at - 1] if at else date.min
 
     # Which name to believe.
 

@@ -11,9 +11,10 @@ import difflib
 import html
 import re
 import tomllib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -89,19 +90,14 @@ class Match:
         ask: the question it answers, or None for any reply.
         answered: False when the rule wants the question to be still without a reply; then there are no checks.
         words: the conditions, readable. checks: the same, callable, in the same order.
+        of_head: how many of the checks, the first ones, judge the head alone.
     """
 
     ask: Question | None
     answered: bool
     words: tuple[str, ...]
     checks: tuple[Check, ...]
-
-    def holds(self, views: Mapping[Question, View]) -> bool:
-        """True if the reply is there and passes every check."""
-        if self.ask is None:
-            return any(view.passed(self) for view in views.values())
-        view = views.get(self.ask)
-        return (view is None) is not self.answered and (view is None or view.passed(self))
+    of_head: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +133,11 @@ class VersionSource:
     path: tuple[str, ...] = ()
     header: str | None = None
     strip: str = ""
+    asked: str = field(default="", init=False)
+    """The question as text."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asked", str(self.ask))
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,7 @@ class Field:
     Attributes:
         column: a field of `census.model.Model`, or `extra.<name>`.
         path: keys from the entry down.
+        value: what stands there -> column value; None for what is unknown.
         convert: name of a converter of `CONVERTERS`, or None for the column's own.
         mapping: wire value -> column value; anything else is unknown. None when there is no such table.
         strip: a prefix the server puts before the value.
@@ -154,7 +156,7 @@ class Field:
 
     column: str
     path: tuple[str, ...]
-    read: Callable[[Any], Any]
+    value: Callable[[Any], Any]
     convert: str | None = None
     mapping: Mapping[str, Any] | None = None
     strip: str = ""
@@ -162,6 +164,10 @@ class Field:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "extra", self.column[6:] if self.column.startswith("extra.") else None)
+
+    def read(self, entry: dict[str, Any]) -> Any:
+        """What an entry says, or None."""
+        return self.value(_dig(entry, self.path))
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +187,13 @@ class Listing:
     key: tuple[str, ...] = ()
     running: Listing | None = None
     otherwise: tuple[Listing, ...] = ()
+    asked: str = field(default="", init=False)
+    """The question as text."""
+    columns: _Columns = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "asked", str(self.ask))
+        object.__setattr__(self, "columns", _Columns(self.fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,22 +264,53 @@ class _Missing:
 
 _MISSING: Final = _Missing()
 
+VARYING: Final = frozenset({"date", "content-length"})
+"""Headers whose value differs from reply to reply: rules may only ask whether they are there."""
 
-class View:
-    """A reply with its headers indexed and its JSON parsed at most once. Lives as long as one call, or its `Memory`."""
+_VARYING_NAMES: Final = frozenset({"Date", "date", "Content-Length", "content-length"})
+"""The same as servers write them."""
 
-    __slots__ = ("_json", "_judged", "begun", "headers", "media_type", "reply")
+
+class Head:
+    """What stands above a body. `Rules` reads a head once for all the replies that have it."""
+
+    __slots__ = ("asked", "bits", "blocks", "headers", "media_type", "proxy", "reply")
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
-        self.begun: list[_Begun] | None = None
-        """The rules whose first block this reply satisfies, once `Rules` has looked."""
+        self.asked = str(reply.question)
         self.headers: dict[str, str] = {}
         for name, value in reply.headers:
             self.headers.setdefault(name.lower(), value)
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.proxy = _proxy(self.headers)
+        self.bits = 0
+        """What the head alone decides, as `_Index` counts."""
+        self.blocks: tuple[_Block, ...] = ()
+        """What the body decides."""
+
+
+class View:
+    """A reply with its headers indexed and its JSON parsed at most once. Where it is short, shared between replies that
+    differ in nothing that is judged: then its times are another's."""
+
+    __slots__ = ("_bits", "_json", "head", "headers", "media_type", "reply")
+
+    def __init__(self, reply: Reply, head: Head | None = None) -> None:
+        self.reply = reply
+        self.head = head or Head(reply)
+        self.headers, self.media_type = self.head.headers, self.head.media_type
         self._json: Any = self
-        self._judged: dict[int, bool] = {}
+        self._bits: int | None = None
+
+    @property
+    def bits(self) -> int:
+        """What is decided by this reply, as `_Index` counts."""
+        if self._bits is None:
+            self._bits = self.head.bits
+            for bit, checks in self.head.blocks:
+                self._bits |= bit if self.passes(checks) else 0
+        return self._bits
 
     def passes(self, checks: tuple[Check, ...]) -> bool:
         """True if all checks hold."""
@@ -274,13 +318,6 @@ class View:
             if not check(self):
                 return False
         return True
-
-    def passed(self, match: Match) -> bool:
-        """True if all checks of a block hold; judged once."""
-        found = self._judged.get(id(match))
-        if found is None:
-            found = self._judged[id(match)] = self.passes(match.checks)
-        return found
 
     @property
     def json(self) -> Any:
@@ -308,22 +345,9 @@ class View:
         return body.decode("utf-8", "replace").strip()
 
 
-Memory = dict[int, View]
-"""What was read of one endpoint's replies, by their `id`: handed from question to question, it spares reading again."""
-
-
-def _remembered(reply: Reply, memory: Memory) -> View:
-    """A reply as it was read before, or read now."""
-    view = memory.get(id(reply))
-    if view is None:  # the view keeps its reply, so that the id stays its own
-        view = memory[id(reply)] = View(reply)
-    return view
-
-
-def _views(replies: Sequence[Reply], memory: Memory | None = None) -> dict[Question, View]:
-    """The latest reply to each question."""
-    memory = {} if memory is None else memory
-    return {reply.question: _remembered(reply, memory) for reply in replies}
+Memory = dict[int, tuple[Reply, View]]
+"""What was read of one endpoint's replies, by their `id`: handed from question to question, it spares reading again.
+With each its reply, so that the id stays its own."""
 
 
 def _dig(value: Any, path: Iterable[str]) -> Any:
@@ -413,19 +437,26 @@ VALUE_WORDS: Final[dict[str, Callable[[Any], Test]]] = {
 """What a rule may say of one JSON value. `docs/add-a-server.md` explains each."""
 
 
-def _holds(value: Any, path: tuple[str, ...], test: Test, some: bool, or_empty: bool) -> bool:
+def _below(path: tuple[str, ...], test: Test, some: bool, or_empty: bool) -> Test:
     """Whether the value below `path` passes; at a `*`, whether all items (or `some` item) of the list do."""
-    for index, step in enumerate(path):
-        if step == "*":
-            if not isinstance(value, list):
-                return False
-            rest, items = path[index + 1 :], value[:ITEMS_JUDGED]
-            passed = (_holds(item, rest, test, some, or_empty) for item in items) if rest else map(test, items)
-            return (any(passed) if some else all(passed)) if items else or_empty
-        if not isinstance(value, dict) or step not in value:
+    if not path:
+        return test
+    if path[0] == "*":
+        return _of_items(_below(path[1:], test, some, or_empty), some, or_empty)
+    key, rest = path[0], _below(path[1:], test, some, or_empty)
+    return lambda value: type(value) is dict and key in value and rest(value[key])
+
+
+def _of_items(test: Test, some: bool, or_empty: bool) -> Test:
+    def holds(value: Any) -> bool:
+        if type(value) is not list:
             return False
-        value = value[step]
-    return test(value)
+        for item in value if len(value) <= ITEMS_JUDGED else value[:ITEMS_JUDGED]:
+            if test(item) is some:
+                return some
+        return not some if value else or_empty
+
+    return holds
 
 
 def _json_check(table: _Table) -> tuple[str, Check]:
@@ -441,14 +472,8 @@ def _json_check(table: _Table) -> tuple[str, Check]:
     test = tests[0] if len(tests) == 1 else lambda value: all(one(value) for one in tests)
     where = f"{'some ' if some else ''}{'.'.join(path) or 'body'}"
     said += " or no items" if or_empty else ""
-    return f"json {where} {said}", _json_test(path, test, some, or_empty)
-
-
-def _json_test(path: tuple[str, ...], test: Test, some: bool, or_empty: bool) -> Check:
-    """The check as a function; conditions on the body itself, which are the commonest, go the short way."""
-    if not path:
-        return lambda view: test(view.json)
-    return lambda view: _holds(view.json, path, test, some, or_empty)
+    below = _below(path, test, some, or_empty)
+    return f"json {where} {said}", lambda view: below(view.json)
 
 
 def _header_test(wanted: Any) -> Callable[[str | None], bool]:
@@ -470,6 +495,8 @@ def _header_checks(wanted: Any) -> list[tuple[str, Check]]:
 
 
 def _header_check(name: str, wanted: Any) -> tuple[str, Check]:
+    if name in VARYING and not isinstance(wanted, str):
+        raise ValueError(f"'{name}' differs from reply to reply: only 'absent' or 'present' can be asked of it")
     test = _header_test(wanted)
     said = wanted if isinstance(wanted, str) else " ".join(f"{word} {value!r}" for word, value in wanted.items())
     return f"header {name} {said}", lambda view: test(view.headers.get(name))
@@ -530,6 +557,9 @@ REPLY_WORDS: Final[dict[str, Callable[[Any], list[tuple[str, Check]]]]] = {
     "readable": _readable_checks,
 }
 """What a rule may say of one reply, cheapest first: they are checked in this order, `json` after them."""
+
+HEAD_WORDS: Final = ("status", "content_type", "http", "header", "header_case")
+"""Those that judge the head alone: they come before the others."""
 
 
 # --- Reading the files -----------------------------------------------------------------------------------------------
@@ -644,6 +674,12 @@ def _one_or_more(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]
 _texts = _many(_text)
 
 
+def _steady(value: Any) -> str:
+    if (name := _text(value).lower()) in VARYING:
+        raise ValueError(f"'{name}' differs from reply to reply: nothing of the server can be read in it")
+    return name
+
+
 def _word(words: Sequence[str]) -> Callable[[Any], str]:
     def read(value: Any) -> str:
         if value not in words:
@@ -685,14 +721,14 @@ def _read_ask(table: _Table) -> Ask:
 def _read_match(table: _Table) -> Match:
     ask = table.take("ask", lambda value: None if value == "*" else _question(value))
     answered = table.take("answered", _flag, True)
-    pairs = [pair for word, read in REPLY_WORDS.items() for pair in table.take(word, read, ())]
-    pairs += [_json_check(one) for one in table.tables("json")]
+    found = {word: table.take(word, read, ()) for word, read in REPLY_WORDS.items()}
+    pairs = [pair for each in found.values() for pair in each] + [_json_check(one) for one in table.tables("json")]
     table.done()
     if bool(pairs) is not answered or (ask is None and not answered):
         raise table.error("", "needs conditions" if answered else "an unanswered question has no conditions")
     name = str(ask or "any reply")
     words = tuple(f"{name}: {word}" for word, _ in pairs) if answered else (f"{name}: not answered",)
-    return Match(ask, answered, words, tuple(check for _, check in pairs))
+    return Match(ask, answered, words, tuple(check for _, check in pairs), sum(len(found[word]) for word in HEAD_WORDS))
 
 
 def _read_rule(table: _Table, server: str) -> Rule:
@@ -722,7 +758,7 @@ def _read_versions(table: _Table | None) -> tuple[VersionSource, ...]:
     first = VersionSource(
         ask=table.take("ask", _question),
         path=_path(table.take("path", _text, "")),
-        header=table.take("header", lambda value: _text(value).lower(), None),
+        header=table.take("header", _steady, None),
         strip=table.take("strip", _text, ""),
     )
     if bool(first.path) is (first.header is not None):
@@ -765,7 +801,7 @@ def _read_field(table: _Table, name: str, column: str) -> Field:
     value = table.take(name, lambda value: value)
     if isinstance(value, str):
         path = _path(value)
-        return Field(column, path, _reader(path, own))
+        return Field(column, path, own)
     return _read_long_field(_Table(table.file, f"{table.where}.{name}", value), column, own)
 
 
@@ -778,7 +814,7 @@ def _read_long_field(table: _Table, column: str, own: Callable[[Any], Any]) -> F
     if sum((convert is not None, mapping is not None, bool(strip))) != 1:
         raise table.error("", "needs exactly one of as, map, strip; a path alone is written as a string")
     read = CONVERTERS[convert] if convert else _mapped(mapping) if mapping is not None else _stripped(strip, own)
-    return Field(column, path, _reader(path, read), convert, mapping, strip)
+    return Field(column, path, read, convert, mapping, strip)
 
 
 def _wire(value: Any) -> bytes:
@@ -949,22 +985,59 @@ def _stripped(prefix: str, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda value: own(value.removeprefix(prefix)) if isinstance(value, str) else None
 
 
-def _reader(path: tuple[str, ...], convert: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """Entry -> column value. Paths of one and two keys, which nearly all are, have their own forms for speed."""
-    if len(path) == 1:
-        (key,) = path
-        return lambda entry: convert(entry.get(key, _MISSING))
-    if len(path) == 2:
-        outer, inner = path
-        return lambda entry: convert(
-            below.get(inner, _MISSING) if type(below := entry.get(outer)) is dict else _MISSING
-        )
-    return lambda entry: convert(_dig(entry, path))
+_Plain = tuple[str, str, Callable[[Any], Any]]
+"""A column, the key that holds it, and how the value there is read."""
 
 
-def _entries(listing: Listing, views: Mapping[Question, View]) -> list[dict[str, Any]] | None:
+class _Columns:
+    """The fields of a listing, arranged so that an entry is read quickly.
+
+    Most are one key, or two keys below the same outer one, and nothing follows from their absence. These are read
+    together; the others, and `extra` columns, whose order is kept, one by one.
+    """
+
+    def __init__(self, fields: tuple[Field, ...]) -> None:
+        plain = [one for one in fields if len(one.path) in (1, 2) and not one.extra and _is_silent(one.value)]
+        self._one: tuple[_Plain, ...] = _plain(plain, ())
+        outer = dict.fromkeys(one.path[0] for one in plain if len(one.path) == 2)
+        self._two = tuple((key, _plain(plain, (key,))) for key in outer)
+        self._other = tuple(one for one in fields if one not in plain and not one.extra)
+        self._extra = tuple((one.extra, one.read) for one in fields if one.extra)
+
+    def of(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """Column -> value for what an entry says; `extra` columns are gathered under `extra`."""
+        values: dict[str, Any] = {}
+        _put(values, self._one, entry)
+        for key, below in self._two:
+            if type(inner := entry.get(key)) is dict:
+                _put(values, below, inner)
+        for one in self._other:
+            if (value := one.read(entry)) is not None:
+                values[one.column] = value
+        if extra := [(name, value) for name, read in self._extra if (value := read(entry)) is not None]:
+            values["extra"] = tuple(extra)
+        return values
+
+
+def _plain(fields: Iterable[Field], outer: tuple[str, ...]) -> tuple[_Plain, ...]:
+    return tuple((one.column, one.path[-1], one.value) for one in fields if one.path[:-1] == outer)
+
+
+def _is_silent(value: Callable[[Any], Any]) -> bool:
+    """Nothing follows from what is null or not there."""
+    return value(None) is None and value(_MISSING) is None
+
+
+def _put(values: dict[str, Any], plain: tuple[_Plain, ...], entry: dict[str, Any]) -> None:
+    for column, key, read in plain:
+        raw = entry.get(key)
+        if raw is not None and (value := read(raw)) is not None:
+            values[column] = value
+
+
+def _entries(listing: Listing, views: Mapping[str, View]) -> list[dict[str, Any]] | None:
     """The entries of a listing that was answered, or None. A null list is how Go prints an empty one."""
-    view = views.get(listing.ask)
+    view = views.get(listing.asked)
     if view is None or view.reply.status != 200:
         return None
     value = _dig(view.json, listing.list)
@@ -974,44 +1047,27 @@ def _entries(listing: Listing, views: Mapping[Question, View]) -> list[dict[str,
     return [item for item in items if isinstance(item, dict)] if isinstance(items, list) else None
 
 
-def _values(fields: tuple[Field, ...], entry: dict[str, Any]) -> dict[str, Any]:
-    """Column -> value for what an entry says; `extra` columns are gathered under `extra`."""
-    values: dict[str, Any] = {}
-    extra: list[tuple[str, str]] = []
-    for one in fields:
-        value = one.read(entry)
-        if value is None:
-            continue
-        if one.extra is None:
-            values[one.column] = value
-        else:
-            extra.append((one.extra, value))
-    if extra:
-        values["extra"] = tuple(extra)
-    return values
-
-
 def _key(listing: Listing, entry: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(_as_text(entry.get(key)) for key in listing.key)
+    return tuple([_as_text(entry.get(key)) for key in listing.key])
 
 
-def _loaded(listing: Listing, views: Mapping[Question, View]) -> dict[tuple[Any, ...], dict[str, Any]] | None:
+def _loaded(listing: Listing, views: Mapping[str, View]) -> dict[tuple[Any, ...], dict[str, Any]] | None:
     """Key -> columns for the models loaded now, or None when the server did not say."""
     entries = _entries(listing.running, views) if listing.running else None
     if entries is None or listing.running is None:
         return None
-    fields = listing.running.fields
-    return {_key(listing, entry): _values(fields, entry) for entry in entries[:MAX_MODELS]}
+    columns = listing.running.columns
+    return {_key(listing, entry): columns.of(entry) for entry in entries[:MAX_MODELS]}
 
 
-def _read_models(listing: Listing, entries: list[dict[str, Any]], views: Mapping[Question, View]) -> Iterator[Model]:
+def _read_models(listing: Listing, entries: list[dict[str, Any]], views: Mapping[str, View]) -> Iterator[Model]:
     loaded = _loaded(listing, views)
     for entry in entries[:MAX_MODELS]:
-        values = _values(listing.fields, entry)
+        values = listing.columns.of(entry)
         if loaded is not None:
-            mine = loaded.get(_key(listing, entry))
+            mine = loaded.get(_key(listing, entry)) if loaded else None
             values["is_running"] = mine is not None
-            values = _joined(values, mine or {})
+            values = _joined(values, mine) if mine else values
         if values.get("name"):
             yield Model(**values)
 
@@ -1022,7 +1078,7 @@ def _joined(values: dict[str, Any], more: dict[str, Any]) -> dict[str, Any]:
     return {**more, **values, "extra": extra}
 
 
-def _models(server: Server, views: Mapping[Question, View]) -> tuple[tuple[Model, ...] | None, tuple[str, ...]]:
+def _models(server: Server, views: Mapping[str, View]) -> tuple[tuple[Model, ...] | None, tuple[str, ...]]:
     """The models of the first listing that was answered (None: of none), and what must be said about it."""
     for listing in (server.models, *server.models.otherwise) if server.models else ():
         entries = _entries(listing, views)
@@ -1036,13 +1092,13 @@ def _notes(listing: Listing, listed: int, kept: int) -> tuple[str, ...]:
     return () if listed == kept else (f"{listing.ask}: kept {kept} of {listed} models",)
 
 
-def _version(server: Server, views: Mapping[Question, View]) -> tuple[str, str] | tuple[None, None]:
+def _version(server: Server, views: Mapping[str, View]) -> tuple[str, str] | tuple[None, None]:
     """The version and the question that told it."""
     for source in server.version:
-        view = views.get(source.ask)
+        view = views.get(source.asked)
         version = _version_of(source, view) if view is not None else None
         if version:
-            return version, str(source.ask)
+            return version, source.asked
     return None, None
 
 
@@ -1092,45 +1148,153 @@ Source: each product's documented default headers. What stands in a `Via` beyond
 """
 
 
-def _proxy(views: Iterable[View]) -> str | None:
-    for view in views:
-        for header, start, name in _PROXIES:
-            value = view.headers.get(header)
-            if value is not None and value.lower().startswith(start):
-                return name
+def _proxy(headers: Mapping[str, str]) -> str | None:
+    for header, start, name in _PROXIES:
+        value = headers.get(header)
+        if value is not None and value.lower().startswith(start):
+            return name
     return None
 
 
 # --- The rules -------------------------------------------------------------------------------------------------------
 
 
-_Tried = tuple[Rule, tuple[Check, ...], tuple[Match, ...]]
-"""A rule, the checks of its first block, and the other blocks: the first are tried on each reply to its question."""
-
-
-_Begun = tuple[Rule, tuple[Match, ...]]
-"""A rule whose first block holds, and its other blocks."""
-
-
-def _indexed(rules: Iterable[Rule], ask: Question | None) -> Iterator[_Tried]:
-    return ((rule, rule.matches[0].checks, rule.matches[1:]) for rule in rules if rule.matches[0].ask == ask)
-
-
 def _order(rule: Rule) -> tuple[int, float, str]:
     return (-rule.precedence, -rule.confidence, rule.id)
 
 
+_Block = tuple[int, tuple[Check, ...]]
+"""The bit of a block of conditions, and its checks."""
+
+HEADS_REMEMBERED: Final = 512
+"""Heads kept with what they decide. Nearly all servers of a kind and version have the same, but for VARYING."""
+
+VIEWS_REMEMBERED: Final = 1024
+"""Short replies kept with what they decide: greetings, versions, empty lists, pages of errors are the same for many."""
+
+SHORT: Final = 1024
+"""Bytes of a body that is kept with them: what strangers send must not fill memory."""
+
+STANDINGS_REMEMBERED: Final = 4096
+"""Combinations of answers kept with the rules that hold of them. A census of the world sees a few hundred."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """What holds of a conversation so far.
+
+    Attributes:
+        matched: every rule that holds, the strongest first. verdicts: those that name a server.
+        limit: questions an endpoint may get that stands like this. is_final: a rule named it for good.
+        follow: the next question of the strongest candidate that has one left.
+        near: ids of the rules of other servers that hold.
+    """
+
+    matched: tuple[Rule, ...]
+    verdicts: tuple[Rule, ...]
+    limit: int
+    is_final: bool
+    follow: Question | None
+    evidence: tuple[str, ...]
+    near: tuple[str, ...]
+
+
+class _Index:
+    """The conditions of all rules, each block a bit of one integer; so is each question, set once it was answered.
+
+    A reply sets the bits of its question and of the blocks it satisfies, and a rule holds where its bits are all set.
+    So what a reply decides is found once however many hosts send it, and what a combination of them decides too.
+    """
+
+    def __init__(self, servers: Mapping[str, Server]) -> None:
+        self._servers = servers
+        rules = sorted((rule for server in servers.values() for rule in server.rules), key=_order)
+        asks = {ask.question for server in servers.values() for ask in server.questions}
+        asks |= {match.ask for rule in rules for match in rule.matches if match.ask is not None}
+        self.questions = {question: 1 << place for place, question in enumerate(sorted(asks, key=str))}
+        answered = [match for rule in rules for match in rule.matches if match.answered]
+        self._bits = {id(match): 1 << place for place, match in enumerate(answered, len(self.questions))}
+        self._answered = answered
+        self._rules = tuple((rule, self._needed(rule), self._barred(rule)) for rule in rules)
+        self._head = lru_cache(HEADS_REMEMBERED)(self._read_head)
+        self._short = lru_cache(VIEWS_REMEMBERED)(_short)
+        self.standing = lru_cache(STANDINGS_REMEMBERED)(self._stands)
+
+    def _needed(self, rule: Rule) -> int:
+        return sum(self._bits[id(match)] for match in rule.matches if match.answered)
+
+    def _barred(self, rule: Rule) -> int:
+        """The questions that must be without an answer."""
+        return sum(self.questions[match.ask] for match in rule.matches if match.ask and not match.answered)
+
+    # -- One reply
+
+    def view(self, reply: Reply) -> View:
+        """A reply, read; the very view of an earlier one where they differ in nothing that is judged."""
+        asked, headers = reply.question, reply.headers
+        same = tuple([name if name in _VARYING_NAMES else (name, value) for name, value in headers])
+        head = self._head(asked.method, asked.path, reply.scheme, reply.status, reply.status_line, same)
+        return self._short(head, reply.body) if len(reply.body) <= SHORT else View(reply, head)
+
+    def _read_head(self, method: str, path: str, scheme: Scheme, status: int, line: str, same: tuple[Any, ...]) -> Head:
+        """A head and what it decides. Of the headers in VARYING there are only the names."""
+        headers = tuple((each, "") if isinstance(each, str) else each for each in same)
+        head = Head(Reply(Question(method, path), scheme, status, line, headers, b""))
+        bare, question = View(head.reply, head), head.reply.question
+        head.bits = self.questions.get(question, 0)
+        open_blocks: list[_Block] = []
+        for match in self._answered:
+            if match.ask in (None, question) and bare.passes(match.checks[: match.of_head]):
+                rest = match.checks[match.of_head :]
+                head.bits |= 0 if rest else self._bits[id(match)]
+                open_blocks += [(self._bits[id(match)], rest)] if rest else []
+        head.blocks = tuple(open_blocks)
+        return head
+
+    # -- All of them
+
+    def _stands(self, state: int) -> _Standing:
+        matched = tuple(r for r, needed, barred in self._rules if state & needed == needed and not state & barred)
+        verdicts = tuple(rule for rule in matched if rule.verdict != "lead")
+        leader = verdicts[0] if verdicts else None
+        is_final = leader is not None and leader.verdict == "final"
+        return _Standing(
+            matched,
+            verdicts,
+            _limit(self._servers[leader.server]) if leader and is_final else MAX_REQUESTS_UNKNOWN,
+            is_final,
+            self._follow(matched, state),
+            leader.evidence if leader else (),
+            tuple(rule.id for rule in verdicts[1:] if leader and rule.server != leader.server),
+        )
+
+    def _follow(self, matched: tuple[Rule, ...], state: int) -> Question | None:
+        """The next question of the strongest candidate that has one left; none is stronger than a final verdict."""
+        ids = {rule.id for rule in matched}
+        for rule in matched:
+            for ask in self._servers[rule.server].follow:
+                is_new = not state & self.questions[ask.question]
+                if is_new and (not ask.when or ask.when & ids) and not ask.unless & ids:
+                    return ask.question
+            if rule.verdict == "final":
+                return None
+        return None
+
+
+def _short(head: Head, body: bytes) -> View:
+    return View(replace(head.reply, body=body), head)
+
+
 @dataclass(frozen=True)
 class Rules:
-    """All server files, compiled. Safe to share between tasks: after loading, only the order of openers is remembered.
+    """All server files, compiled. Safe to share between tasks: after loading, only what was seen before is remembered.
 
     Attributes:
         servers: id -> Server.
     """
 
     servers: Mapping[str, Server]
-    _by_ask: dict[Question, tuple[_Tried, ...]] = field(default_factory=dict, repr=False)
-    _anywhere: tuple[_Tried, ...] = field(default=(), repr=False)
+    _index: _Index = field(repr=False, compare=False)
     _openers: dict[int, tuple[Question, ...]] = field(default_factory=dict, repr=False)
 
     @classmethod
@@ -1154,9 +1318,7 @@ class Rules:
             ids.add(rule.id)
         for server in known.values():
             _check_references(server, ids, known)
-        anywhere = tuple(_indexed(rules, None))
-        asks = {ask for rule in rules if (ask := rule.matches[0].ask)}
-        return cls(known, {ask: (*_indexed(rules, ask), *anywhere) for ask in asks}, anywhere)
+        return cls(known, _Index(known))
 
     # -- What may be asked
 
@@ -1181,60 +1343,54 @@ class Rules:
         """A `census.model.Plan`: the next question for a target, or None when enough is known or nothing will be."""
         if not replies:
             return next(iter(self.openers(target.port)), None)
+        standing = self._standing(self._views(replies, memory))
+        if len(replies) >= standing.limit:
+            return None
+        return standing.follow or (None if standing.is_final else self._open(target, replies))
+
+    def _open(self, target: Target, replies: Sequence[Reply]) -> Question | None:
         asked = {reply.question for reply in replies}
-        matched = self._matched(_views(replies, memory))
-        leader = next((rule for rule in matched if rule.verdict != "lead"), None)
-        if len(replies) >= self._limit(leader):
-            return None
-        return self._follow(matched, asked) or self._open(target, leader, asked)
-
-    def _limit(self, leader: Rule | None) -> int:
-        """Only a final verdict earns an endpoint more questions than an unknown one gets."""
-        if leader is None or leader.verdict != "final":
-            return MAX_REQUESTS_UNKNOWN
-        return _limit(self.servers[leader.server])
-
-    def _follow(self, matched: list[Rule], asked: set[Question]) -> Question | None:
-        """The next question of the strongest candidate that has one left; none is stronger than a final verdict."""
-        ids = {rule.id for rule in matched}
-        for rule in matched:
-            for ask in self.servers[rule.server].follow:
-                if ask.question not in asked and (not ask.when or ask.when & ids) and not ask.unless & ids:
-                    return ask.question
-            if rule.verdict == "final":
-                return None
-        return None
-
-    def _open(self, target: Target, leader: Rule | None, asked: set[Question]) -> Question | None:
-        if leader is not None and leader.verdict == "final":
-            return None
         return next((question for question in self.openers(target.port) if question not in asked), None)
 
     # -- What was answered
 
-    def _matched(self, views: Mapping[Question, View]) -> list[Rule]:
-        """Every rule that holds, the strongest first."""
-        found: dict[str, Rule] = {}
-        for ask, view in views.items():
-            for rule, rest in self._begun(ask, view):
-                if not rest or all(match.holds(views) for match in rest):
-                    found[rule.id] = rule
-        return sorted(found.values(), key=_order)
+    def _views(self, replies: Sequence[Reply], memory: Memory | None = None) -> dict[str, View]:
+        """The latest reply to each question, by its text."""
+        read = [self._view(reply, memory) for reply in replies]
+        return {view.head.asked: view for view in read}
 
-    def _begun(self, ask: Question, view: View) -> list[_Begun]:
-        if view.begun is None:
-            tried = self._by_ask.get(ask, self._anywhere)
-            view.begun = [(rule, rest) for rule, checks, rest in tried if view.passes(checks)]
-        return view.begun
+    def _view(self, reply: Reply, memory: Memory | None) -> View:
+        known = memory.get(id(reply)) if memory is not None else None
+        if known is not None:
+            return known[1]
+        view = self._index.view(reply)
+        if memory is not None:
+            memory[id(reply)] = reply, view
+        return view
+
+    def head(self, reply: Reply, memory: Memory | None = None) -> Hashable:
+        """Equal for replies to one question whose heads differ in the values of VARYING at most."""
+        return self._view(reply, memory).head
+
+    def body(self, reply: Reply, memory: Memory | None = None) -> Any:
+        """The parsed body; None where it is null or unreadable."""
+        value = self._view(reply, memory).json
+        return None if value is _MISSING else value
+
+    def _standing(self, views: Mapping[str, View]) -> _Standing:
+        state = 0
+        for view in views.values():
+            state |= view.bits
+        return self._index.standing(state)
 
     def identify(self, target: Target, replies: Sequence[Reply], memory: Memory | None = None) -> Identity:
         """Which server answered, by which rule, and what it serves. Never raises for anything a server sends."""
-        views = _views(replies, memory)
-        matched = [rule for rule in self._matched(views) if rule.verdict != "lead"]
-        proxy = _proxy(views.values())
-        if not matched:
+        views = self._views(replies, memory)
+        standing = self._standing(views)
+        proxy = next((view.head.proxy for view in views.values() if view.head.proxy), None)
+        if not standing.verdicts:
             return Identity(proxy=proxy)
-        rule = matched[0]
+        rule = standing.verdicts[0]
         server = self.servers[rule.server]
         version, version_source = _version(server, views)
         models, notes = _models(server, views)
@@ -1246,10 +1402,10 @@ class Rules:
             auth=rule.auth,
             rule=rule.id,
             confidence=rule.confidence,
-            evidence=rule.evidence + notes,
+            evidence=standing.evidence + notes,
             proxy=proxy,
             models=models,
-            near=tuple(other.id for other in matched[1:] if other.server != server.id),
+            near=standing.near,
         )
 
     # -- What the files claim
@@ -1304,7 +1460,7 @@ class Rules:
         """A rule must decide an example of its own file; a lead must match one."""
         used: set[str] = set()
         for example, replies in played:
-            matched = self._matched(_views(replies))
+            matched = self._standing(self._views(replies)).matched
             used |= {rule.id for rule in matched if rule.verdict == "lead" and rule.server == example.server}
             deciding = next((rule for rule in matched if rule.verdict != "lead"), None)
             used |= {deciding.id} if deciding and example.is_it else set()
@@ -1321,20 +1477,36 @@ class Rules:
         ]
 
 
-@dataclass(frozen=True, slots=True)
 class Reading:
     """The rules over one conversation: what was read of a reply for one question is known for the next."""
 
-    rules: Rules
-    memory: Memory = field(default_factory=dict)
+    __slots__ = ("_identity", "_memory", "_told", "rules")
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self._memory: Memory = {}
+        self._told: list[int] | None = None
+        """The replies, by their `id`, of which `_identity` is the verdict."""
+        self._identity = Identity()
 
     def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None:
         """As `Rules.next_question`."""
-        return self.rules.next_question(target, replies, self.memory)
+        return self.rules.next_question(target, replies, self._memory)
 
     def identify(self, target: Target, replies: Sequence[Reply]) -> Identity:
-        """As `Rules.identify`."""
-        return self.rules.identify(target, replies, self.memory)
+        """As `Rules.identify`; of the same replies the same Identity."""
+        told = [id(reply) for reply in replies]
+        if told != self._told:
+            self._identity, self._told = self.rules.identify(target, replies, self._memory), told
+        return self._identity
+
+    def head(self, reply: Reply) -> Hashable:
+        """As `Rules.head`."""
+        return self.rules.head(reply, self._memory)
+
+    def body(self, reply: Reply) -> Any:
+        """As `Rules.body`."""
+        return self.rules.body(reply, self._memory)
 
 
 def _limit(server: Server) -> int:

@@ -32,9 +32,6 @@ from census import duck, hostile, query, resources, schema, summaries
 from census.choices import FAMILIES, REPORT_FORMATS, SUSPECTS
 from census.errors import DataError, QueryError, SnapshotError
 
-FROM_RUNS_ALONE = frozenset({"fleets", "installations"})
-"""Reports that read columns which summaries leave out."""
-
 MAX_CELL = 60
 """Characters of one cell of a table or Markdown page. Names of models can be a thousand long."""
 
@@ -385,7 +382,7 @@ def _chosen(
 
 
 def _summaries(output: Path, name: str, chosen: Sequence[str]) -> summaries.Kept | None:
-    if len(chosen) < 2 or name in FROM_RUNS_ALONE:
+    if len(chosen) < 2:
         return None
     return summaries.find(output, query.select_runs(output, runs=chosen))
 
@@ -403,7 +400,7 @@ def _connection(
     return connection
 
 
-_OFTEN = ("host_model", "host", "host_family")
+_OFTEN = ("host_model", "host", "host_family", "installation", "twin")
 """Words that one report reads several times: made once where the connection may hold tables of its own."""
 
 _ROWS = frozenset({"hosts", "models", "probes", "replies", "bodies"})
@@ -685,7 +682,7 @@ def render(answer: Answer, format: str) -> str | bytes:
     writers: dict[str, Callable[[Answer], str | bytes]] = {
         "table": _as_text,
         "csv": lambda answer: _csv(answer.rows),
-        "json": lambda answer: dumped({**_about(answer), "rows": _objects(answer.rows)}),
+        "json": lambda answer: dumped({**_about(answer), "rows": objects(answer.rows)}),
         "markdown": _as_markdown,
         "parquet": lambda answer: _parquet(answer.rows, _about(answer)),
     }
@@ -702,7 +699,7 @@ def render_table(rows: pa.Table, format: str) -> str | bytes:
     writers: dict[str, Callable[[], str | bytes]] = {
         "table": lambda: "\n".join(_grid(rows, _plain)) + "\n",
         "csv": lambda: _csv(rows),
-        "json": lambda: dumped(_objects(rows)),
+        "json": lambda: dumped(objects(rows)),
         "markdown": lambda: "\n".join(_markdown(rows, _plain)) + "\n",
         "parquet": lambda: _parquet(rows, {}),
     }
@@ -895,7 +892,8 @@ def _csv_cell(value: Any) -> str:
     return _text(value) if isinstance(value, int | float | Decimal) else hostile.csv_cell(_text(value))
 
 
-def _objects(rows: pa.Table) -> list[dict[str, Any]]:
+def objects(rows: pa.Table) -> list[dict[str, Any]]:
+    """The rows as JSON has them: times as text."""
     return [{name: _simple(value) for name, value in row.items()} for row in rows.to_pylist()]
 
 

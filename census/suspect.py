@@ -10,11 +10,11 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -36,6 +36,7 @@ _VERSION = re.compile(r"v?(\d{1,6})\.(\d{1,6})\.(\d{1,6})(-rc)?(.?)")
 _SPACED = re.compile(rb'^\s*[\[{]\s*"[^"]*": ')
 _UNITS = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _RUN = 12
+_PLACES = range(0, 60, _RUN)
 
 MILLISECOND: Final = 0.001
 """Seconds by which steps between times may differ and still be equal."""
@@ -54,6 +55,7 @@ class Version:
     is_build: bool = False
 
     @classmethod
+    @lru_cache(1024)
     def read(cls, text: str | None) -> Version | None:
         """None when unstated, unreadable, or `0.0.0`, the mark of builds that were not told their version."""
         match = _VERSION.match(text or "")
@@ -70,18 +72,35 @@ class Version:
         return not self.is_build and self.numbers < release
 
 
+class Reading(Protocol):
+    """A conversation as the stage that identifies has read it; handed in, because stages do not know each other."""
+
+    def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None: ...
+    def identify(self, target: Target, replies: Sequence[Reply]) -> Identity: ...
+    def head(self, reply: Reply) -> Hashable:
+        """Equal for replies to one question whose heads differ in the values of VARYING at most."""
+
+    def body(self, reply: Reply) -> Any:
+        """The parsed body; None where it is null or unreadable."""
+
+
 class Case:
     """One conversation under examination. What several tests look at is worked out at most once."""
 
-    def __init__(self, replies: Sequence[Reply], identity: Identity) -> None:
+    def __init__(self, replies: Sequence[Reply], identity: Identity, read: Callable[[Reply], Any]) -> None:
         self.replies = replies
         self.identity = identity
         self.models = [m for m in identity.models or () if not m.is_remote]
         self.version = Version.read(identity.version)
-        self.by_ask = {f"{reply.question.method} {reply.question.path}": reply for reply in replies}
+        self.read = read
         self._headers: dict[str, list[str]] = {}
         self._bodies: dict[str, Any] = {}
         self._kinds: dict[str, list[dict[str, Any]]] = {}
+
+    @cached_property
+    def by_ask(self) -> dict[str, Reply]:
+        """The latest reply to each question, by its text."""
+        return {f"{reply.question.method} {reply.question.path}": reply for reply in self.replies}
 
     def headers(self, name: str) -> list[str]:
         """The values of a header (its name in lower case) over all replies, in lower case."""
@@ -94,23 +113,17 @@ class Case:
         """The parsed body of a question answered with 200, or None."""
         if ask not in self._bodies:
             reply = self.by_ask.get(ask)
-            self._bodies[ask] = _parsed(reply) if reply is not None and reply.status == 200 else None
+            self._bodies[ask] = self.read(reply) if reply is not None and reply.status == 200 else None
         return self._bodies[ask]
 
     def entries(self, ask: str, name: str = "models") -> list[dict[str, Any]]:
         """The objects in a list of a body; [] when there is none."""
-        body = self.body(ask)
-        found = body.get(name) if isinstance(body, dict) else None
-        return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+        return _objects(self.body(ask), name)
 
     def kinds(self, ask: str) -> list[dict[str, Any]]:
         """Of the entries that have the same keys in the same order, below `details` too, the first."""
         if ask not in self._kinds:
-            kinds: dict[tuple[Any, ...], dict[str, Any]] = {}
-            for entry in self.entries(ask):
-                details = entry.get("details")
-                kinds.setdefault((*entry, *details) if type(details) is dict else (*entry, None), entry)
-            self._kinds[ask] = list(kinds.values())
+            self._kinds[ask] = list(_kinds(self.body(ask)).values())
         return self._kinds[ask]
 
     def clock(self, ask: str) -> datetime | None:
@@ -129,6 +142,36 @@ def _parsed(reply: Reply) -> Any:
         return read_json(reply.body)
     except Unreadable:
         return None
+
+
+def _objects(body: Any, name: str) -> list[dict[str, Any]]:
+    found = body.get(name) if isinstance(body, dict) else None
+    return [entry for entry in found if isinstance(entry, dict)] if isinstance(found, list) else []
+
+
+def _kinds(body: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """The keys of an entry and of its `details`, in order -> the first of the models that have just these."""
+    kinds: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for entry in _objects(body, "models"):
+        details = entry.get("details")
+        kinds.setdefault((*entry, *details) if type(details) is dict else (*entry, None), entry)
+    return kinds
+
+
+def _shape(body: Any) -> Hashable:
+    """All that the tests of shape see of a body: equal shapes are judged alike."""
+    if not isinstance(body, dict):
+        return None
+    return tuple(body), tuple([(keys, len(entry), _nulls(entry)) for keys, entry in _kinds(body).items()])
+
+
+def _nulls(entry: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of an entry, and of its `details`, without a value."""
+    details = entry.get("details")
+    inner = details if type(details) is dict else {}
+    if None not in entry.values() and None not in inner.values():
+        return ()
+    return (*(key for key in entry if entry[key] is None), ".", *(key for key in inner if inner[key] is None))
 
 
 def _field(entry: Mapping[str, Any], path: Sequence[str]) -> Any:
@@ -199,8 +242,15 @@ def _digest_shape(case: Case, w: With) -> bool:
 def _digests_alike(case: Case, w: With) -> bool:
     """Two different digests that agree in a run of 12 digits at one place: chance has 2^-48 for it."""
     digests = {m.digest for m in case.models if m.digest and len(m.digest) >= 64}
-    places = range(0, 60, _RUN) if len(digests) > 1 else ()
-    return any(len({digest[at : at + _RUN] for digest in digests}) < len(digests) for at in places)
+    if len(digests) < 2:
+        return False
+    return len(set().union(*map(_runs, digests))) < len(digests) * len(_PLACES)
+
+
+@lru_cache(4096)
+def _runs(digest: str) -> tuple[tuple[int, str], ...]:
+    """The runs of a digest with their places; remembered, since most models are on many hosts."""
+    return tuple((at, digest[at : at + _RUN]) for at in _PLACES)
 
 
 def _digest_of_two(case: Case, w: With) -> bool:
@@ -285,8 +335,9 @@ def _created_frozen(case: Case, w: With) -> bool:
 
 def _created_elsewhen(case: Case, w: With) -> bool:
     """Every model that both lists show has another time in the second than in the first."""
-    times = {m.name: m.modified_at for m in case.models if m.modified_at and m.modified_at_raw}
-    pairs = [(times.get(str(e.get("id"))), e.get("created")) for e in case.entries(w["ask"], "data")]
+    entries = case.entries(w["ask"], "data")
+    times = {m.name: m.modified_at for m in case.models if m.modified_at and m.modified_at_raw} if entries else {}
+    pairs = [(times.get(str(e.get("id"))), e.get("created")) for e in entries]
     both = [(time, value) for time, value in pairs if time is not None and type(value) is int]
     return bool(both) and all(int(time.replace(tzinfo=UTC).timestamp()) != value for time, value in both)
 
@@ -394,6 +445,16 @@ TESTS: Mapping[str, Callable[[Case, With], bool]] = {
 }
 """Every test a reason may name."""
 
+OF_SHAPE: Final = frozenset({
+    "header", "protocol", "content-type", "key-order", "keys-beside", "keys-present",
+    "field-before", "field-after", "field-missing", "route-missing",
+})  # fmt: skip
+"""Tests that see heads, keys, what is null, the version and whether there are models at all: many hosts are alike in
+that, so the outcome is remembered."""
+
+VARYING: Final = frozenset({"date", "content-length"})
+"""Headers that no reason may look at: their values differ from reply to reply."""
+
 
 # --- The nouns of the file -------------------------------------------------------------------------------------------
 
@@ -448,7 +509,28 @@ class Reason:
     examples: tuple[Example, ...] = ()
 
 
-_Judged = tuple[Reason, Callable[[Case, With], bool], With]
+_Judged = tuple[int, Callable[[Case, With], bool], With]
+"""The place of a reason among all, its test, and what that needs."""
+
+SHAPES_REMEMBERED: Final = 1024
+"""Shapes of conversations kept with the reasons they give. A census of the world sees a few hundred."""
+
+SHAPED_BYTES: Final = 32 << 10
+"""Bodies of a conversation beyond which its shape is not kept: what strangers send must not fill memory."""
+
+EARLY_REMEMBERED: Final = 4096
+"""Verdicts of a plan that were not asked for again: conversations that broke off."""
+
+
+class _Unread:
+    """Stands for a `Reading` where there is none."""
+
+    @staticmethod
+    def head(reply: Reply) -> Hashable:
+        headers = tuple(name if name.lower() in VARYING else (name, value) for name, value in reply.headers)
+        return reply.question, reply.status, reply.status_line, headers
+
+    body = staticmethod(_parsed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -464,13 +546,6 @@ class Nonsense:
     honest: frozenset[str]
 
 
-class Rules(Protocol):
-    """What is needed of the stage that identifies; handed in, because stages do not know each other."""
-
-    def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None: ...
-    def identify(self, target: Target, replies: Sequence[Reply]) -> Identity: ...
-
-
 Hear = Callable[[Example], tuple[Conversation, Identity]]
 """Plays an example as a whole scan would ask it, and identifies it."""
 
@@ -484,7 +559,11 @@ class Suspicions:
 
     reasons: tuple[Reason, ...]
     nonsense: Nonsense
-    _judged: dict[tuple[str, bool], tuple[_Judged, ...]] = field(
+    _applying: dict[tuple[str, bool], tuple[tuple[_Judged, ...], ...]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+    _shapes: dict[Hashable, tuple[int, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _early: dict[int, tuple[Identity, tuple[Reply, ...], Doubt]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
@@ -500,23 +579,48 @@ class Suspicions:
         more = {"official": {each["name"]: each for each in content.get("official", [])}, "ask": str(nonsense.question)}
         return cls(tuple(_reasons(path.name, content.get("reason", []), more)), nonsense)
 
-    def judge(self, conversation: Conversation, identity: Identity) -> Doubt:
+    def judge(self, conversation: Conversation, identity: Identity, reading: Reading | None = None) -> Doubt:
         """How far this host is to be doubted. An unidentified host claims nothing, so there is nothing to doubt."""
-        return self._judge(conversation.replies, identity)
+        early = self._early.pop(id(identity), None)
+        if early and early[0] is identity and early[1] == conversation.replies:
+            return early[2]
+        return self._judge(conversation.replies, identity, reading)
 
-    def _judge(self, replies: Sequence[Reply], identity: Identity) -> Doubt:
+    def _judge(self, replies: Sequence[Reply], identity: Identity, reading: Reading | None) -> Doubt:
         if identity.server is None:
             return Doubt()
-        case, judged = Case(replies, identity), self._about(identity.server, bool(identity.proxy))
-        found = [reason for reason, test, parameters in judged if test(case, parameters)]
-        return Doubt(max((r.strength for r in found), default=0), tuple(r.id for r in found)) if found else Doubt()
+        read = reading or _Unread
+        case = Case(replies, identity, read.body)
+        of_shape, others = self._about(identity.server, bool(identity.proxy))
+        found = (*self._by_shape(case, of_shape, read.head), *_holding(others, case))
+        given = [self.reasons[place] for place in sorted(found)]
+        return Doubt(max(r.strength for r in given), tuple(r.id for r in given)) if given else Doubt()
 
-    def _about(self, server: str, proxied: bool) -> tuple[_Judged, ...]:
-        """The reasons that apply to claims to be this server, with their tests."""
-        if (server, proxied) not in self._judged:
-            mine = (r for r in self.reasons if server in (r.servers or {server}) and (r.proxied or not proxied))
-            self._judged[server, proxied] = tuple((r, TESTS[r.test], r.parameters) for r in mine)
-        return self._judged[server, proxied]
+    def _by_shape(self, case: Case, judged: tuple[_Judged, ...], head: Callable[[Reply], Hashable]) -> tuple[int, ...]:
+        """The places of the reasons that hold, found once for all conversations of one shape."""
+        if sum(len(reply.body) for reply in case.replies) > SHAPED_BYTES:
+            return _holding(judged, case)
+        heard = tuple([(head(reply), _shape(case.read(reply))) for reply in case.replies])
+        shape = (case.identity.server, bool(case.identity.proxy), case.identity.version, bool(case.models), heard)
+        found = self._shapes.get(shape)
+        if found is None:
+            _make_room(self._shapes, SHAPES_REMEMBERED)
+            found = self._shapes[shape] = _holding(judged, case)
+        return found
+
+    def _about(self, server: str, proxied: bool) -> tuple[tuple[_Judged, ...], ...]:
+        """The reasons that apply to claims to be this server: those of shape, and the others."""
+        if (server, proxied) not in self._applying:
+            mine = [
+                (place, TESTS[r.test], r.parameters, r.test in OF_SHAPE)
+                for place, r in enumerate(self.reasons)
+                if server in (r.servers or {server}) and (r.proxied or not proxied)
+            ]
+            self._applying[server, proxied] = tuple(
+                tuple((place, test, w) for place, test, w, is_of_shape in mine if is_of_shape is wanted)
+                for wanted in (True, False)
+            )
+        return self._applying[server, proxied]
 
     # -- What may be asked
 
@@ -524,7 +628,9 @@ class Suspicions:
         """Everything that may be asked beside the questions of the server files."""
         return frozenset({self.nonsense.question})
 
-    def next_question(self, target: Target, replies: Sequence[Reply], identity: Identity) -> Question | None:
+    def next_question(
+        self, target: Target, replies: Sequence[Reply], identity: Identity, reading: Reading | None = None
+    ) -> Question | None:
         """The nonsense path where it decides, else None. To be called when the rules have no question left.
 
         It decides where a host that claims to be something has answered every path with 200 so far, and either nothing
@@ -532,22 +638,24 @@ class Suspicions:
         """
         if not self._all_answered(replies) or identity.server in self.nonsense.honest or identity.server is None:
             return None
-        score = self._judge(replies, identity).score
+        doubt = self._judge(replies, identity, reading)
+        _make_room(self._early, EARLY_REMEMBERED)
+        self._early[id(identity)] = identity, tuple(replies), doubt
         weak = identity.confidence is not None and identity.confidence <= WEAK
-        return self.nonsense.question if score == 1 or (score == 0 and weak) else None
+        return self.nonsense.question if doubt.score == 1 or (doubt.score == 0 and weak) else None
 
     def _all_answered(self, replies: Sequence[Reply]) -> bool:
         if len(replies) < MIN_ANSWERS or any(reply.status != 200 for reply in replies):
             return False
         return all(reply.question != self.nonsense.question for reply in replies)
 
-    def plan(self, rules: Rules) -> Plan:
+    def plan(self, reading: Reading) -> Plan:
         """The questions of the rules, then the nonsense path where it decides: at most one more."""
 
         def next_question(target: Target, replies: Sequence[Reply]) -> Question | None:
-            if (question := rules.next_question(target, replies)) or not self._all_answered(replies):
+            if (question := reading.next_question(target, replies)) or not self._all_answered(replies):
                 return question
-            return self.next_question(target, replies, rules.identify(target, replies))
+            return self.next_question(target, replies, reading.identify(target, replies), reading)
 
         return next_question
 
@@ -581,6 +689,16 @@ class Suspicions:
             if reason.id in left and example is not None:
                 left -= example.gives
                 yield example, self.judge(*hear(example)).score
+
+
+def _holding(judged: tuple[_Judged, ...], case: Case) -> tuple[int, ...]:
+    return tuple([place for place, test, parameters in judged if test(case, parameters)])
+
+
+def _make_room(remembered: dict[Any, Any], most: int) -> None:
+    """Begin anew where it is full: simpler than forgetting the oldest, and as rare."""
+    if len(remembered) >= most:
+        remembered.clear()
 
 
 def _lonely(reason: Reason) -> Iterator[str]:
@@ -628,9 +746,19 @@ def _reason(file: str, entry: Mapping[str, Any], more: With) -> Reason:
         raise DataError(f"{file}: {where}: {problem}") from None
     if reason.test not in TESTS:
         raise DataError(f"{file}: {where}: no test {reason.test!r}; there are {', '.join(sorted(TESTS))}")
+    if name := _unseen(reason):
+        raise DataError(f"{file}: {where}: {name!r} is not seen by the test {reason.test!r}; docs/decisions say why")
     if reason.strength not in (1, 2):
         raise DataError(f"{file}: {where}: strength is 1 or 2, not {reason.strength!r}")
     return reason
+
+
+def _unseen(reason: Reason) -> str | None:
+    """What a test of shape would have to see and does not: a varying header, a field below another than `details`."""
+    w = reason.parameters
+    paths = (each["field"] for each in w.get("fields", ()))
+    deep = [".".join(path) for path in paths if len(path) > 2 or (len(path) == 2 and path[0] != "details")]
+    return next(iter([*({w.get("name")} & VARYING), *deep]), None)
 
 
 def _prepared(file: str, where: str, value: Any) -> Any:

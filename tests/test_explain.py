@@ -245,6 +245,7 @@ def test_a_file_and_names_and_their_reasons(tmp_path: Path) -> None:
     assert "-> brand family    Qwen\n" in text
     assert "because         qwen: data/families.toml: Qwen, by " in text
     assert "evil\\x1b[2J\n  -> unknown" in text
+    assert classify("-", given="llama3\n").stdout == classify(given="llama3\n").stdout == classify("llama3").stdout
     assert classify().exit_code == 2
 
 

@@ -24,7 +24,7 @@ ALSO = {
     "query": {"schema", "manifest", "duck"},
     "report": {"query", "schema", "duck", "summaries"},
     "summaries": {"manifest", "schema", "duck"},
-    "inference": {"study", "report", "query", "summaries", "manifest", "schema", "duck"},
+    "inference": {"estimators", "study", "report", "query", "summaries", "manifest", "schema", "duck"},
     "study": {"report", "query", "summaries", "manifest", "schema", "duck"},
 }
 """What a file may import beside the nouns: the probe rests on the wire; storage, queries and reports on each other."""

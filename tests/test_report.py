@@ -110,6 +110,16 @@ def test_a_pairs_share_is_not_a_familys_share(january: duckdb.DuckDBPyConnection
     assert family["share_of_known"] == pytest.approx(7 / 10)
 
 
+def test_derivatives_on_paper(january: duckdb.DuckDBPyConnection) -> None:
+    """Of 23 models: a distil on .2 and .9, an uncensored Llama and a Gemma without a brand on .5, a Dolphin on .8."""
+    found = {(row[0], row[1]): row[2] for row in rows(report.ask(january, "derivatives"), "kind", "weights", "models")}
+    assert found["distil", "all"] == found["distil", "Qwen"] == 2
+    assert found["fine-tune", "all"] == 3
+    assert {weights for kind, weights in found if kind == "fine-tune"} == {"all", "Llama", "Gemma", "Yi"}
+    assert found["nothing known", "all"] == 1
+    assert sum(models for (_, weights), models in found.items() if weights == "all") == 23
+
+
 def test_suspects_out_in_or_alone(january: duckdb.DuckDBPyConnection) -> None:
     """Without .12: both on 4, llama 7, qwen2 6, 9 hosts with a family, 6 with two."""
     answer = report.ask(january, "codeployment", suspects="exclude")
