@@ -25,8 +25,9 @@ test: $(VENV)/.installed  ## lint, types, unit, simulated internet
 	$(BIN)/census check --quiet
 	$(BIN)/python -m pytest -n auto
 
-test-real: $(VENV)/.installed  ## servers nobody here wrote, on loopback
-	$(BIN)/python -m pytest tests/real
+HEAVY ?=
+test-real: $(VENV)/.installed  ## servers nobody here wrote, on loopback; HEAVY=1 for those of gigabytes as well
+	HEAVY=$(HEAVY) $(BIN)/python -m pytest tests/real
 
 bench: $(VENV)/.installed  ## ratios against a baseline in the same run
 	$(BIN)/python -m tests.benchmarks --write docs/performance.md

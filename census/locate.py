@@ -23,6 +23,7 @@ from typing import Any
 import maxminddb
 
 from census import hostile, resources
+from census.choices import GEO_VARIABLE
 from census.errors import DataError, GeoError
 from census.model import Place
 
@@ -196,7 +197,7 @@ def default_folder() -> Path:
 
     `$CENSUS_GEO`, else `census/geo` below `$XDG_DATA_HOME`, else below `~/.local/share`. It need not exist.
     """
-    if chosen := os.environ.get("CENSUS_GEO"):
+    if chosen := os.environ.get(GEO_VARIABLE):
         return Path(chosen).expanduser()
     base = os.environ.get("XDG_DATA_HOME") or "~/.local/share"
     return Path(base).expanduser() / "census" / "geo"

@@ -9,6 +9,7 @@ import asyncio
 import math
 import socket
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -63,12 +64,16 @@ def network_of(ip: str) -> str | bytes:
     return socket.inet_pton(socket.AF_INET6, ip)[:6] if ":" in ip else ip[: ip.rindex(".")]
 
 
+Turn = Callable[[bool], None]
+"""Called once: with True when the connection may be opened, with False when it must not be any more."""
+
+
 @dataclass(slots=True)
 class _Network:
     """A network somebody waits for or that was asked less than 1 / network_rate ago; all others are forgotten."""
 
-    waiting: deque[asyncio.Future[None]] = field(default_factory=deque)
-    rest: asyncio.TimerHandle | None = None
+    waiting: deque[asyncio.Future[None] | Turn] = field(default_factory=deque)
+    rests: bool = False
 
 
 class Pace:
@@ -77,8 +82,8 @@ class Pace:
     `rate` and `network_rate` are connections a second; a network is an IPv4 /24 or an IPv6 /48 of the address given
     (in the simulated internet, of the simulated address). Raises UsageError when one of the three is not positive.
 
-    Use: `async with Pace(...) as pace`, then in each sender `async with pace.senders: await pace.admit(ip)`.
-    One task waits on the throttle for all: asyncio-throttle wakes each of its waiters at each poll.
+    Use: `async with Pace(...) as pace`, then in each sender `async with pace.senders: await pace.admit(ip)`; or
+    `queue`, which needs no task. One task waits on the throttle for all, as asyncio-throttle wakes each.
     """
 
     def __init__(self, rate: float, network_rate: float, senders: int) -> None:
@@ -88,6 +93,8 @@ class Pace:
         self._spread = Throttler(1, period=SPREAD_S, retry_interval=SPREAD_S / 2)
         self._networks: dict[str | bytes, _Network] = {}
         self._ready: deque[str | bytes] = deque()
+        self._resting: deque[tuple[float, str | bytes]] = deque()
+        self._alarm: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
         self._dispatcher: asyncio.Task[None] | None = None
         self.rate = rate
@@ -122,32 +129,59 @@ class Pace:
 
         A busy network holds up nobody else. Raises CancelledError when the pace ends first.
         """
-        if self._dispatcher is None or self._dispatcher.done():
-            raise RuntimeError("the pace is not running")
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue(network_of(ip), turn)
         await turn
 
-    def _queue(self, key: str | bytes, turn: asyncio.Future[None]) -> None:
+    def queue(self, ip: str, turn: Turn) -> None:
+        """Call `turn` when one new connection to `ip` may be opened, or will not be. It must not raise."""
+        self._queue(network_of(ip), turn)
+
+    def withdraw(self) -> None:
+        """Call off every turn that was queued, but not who waits in `admit`."""
+        called_off: list[Turn] = []
+        for network in self._networks.values():
+            called_off += [turn for turn in network.waiting if not isinstance(turn, asyncio.Future)]
+            network.waiting = deque(turn for turn in network.waiting if isinstance(turn, asyncio.Future))
+        self._ready = deque(key for key in self._ready if self._networks[key].waiting)
+        self._networks = {key: each for key, each in self._networks.items() if each.waiting or each.rests}
+        for turn in called_off:
+            turn(False)
+
+    def _queue(self, key: str | bytes, turn: asyncio.Future[None] | Turn) -> None:
+        if self._dispatcher is None or self._dispatcher.done():
+            raise RuntimeError("the pace is not running")
         network = self._networks.get(key)
         if network is None:
             network = self._networks[key] = _Network()
         network.waiting.append(turn)
-        if network.rest is None and len(network.waiting) == 1:
+        if not network.rests and len(network.waiting) == 1:
             self._line_up(key)
 
     def _line_up(self, key: str | bytes) -> None:
         self._ready.append(key)
         self._wake.set()
 
-    def _rested(self, key: str | bytes) -> None:
-        """The network may be asked again: it lines up behind the others, or is forgotten."""
-        network = self._networks[key]
-        network.rest = None
-        if network.waiting:
-            self._line_up(key)
-        else:
-            del self._networks[key]
+    def _rested(self) -> None:
+        """Networks that may be asked again line up behind the others, or are forgotten. All rest equally long."""
+        self._alarm, loop = None, asyncio.get_running_loop()
+        now = loop.time()
+        while self._resting and self._resting[0][0] <= now:
+            key = self._resting.popleft()[1]
+            network = self._networks[key]
+            network.rests = False
+            if network.waiting:
+                self._line_up(key)
+            else:
+                del self._networks[key]
+        if self._resting:
+            self._alarm = loop.call_at(self._resting[0][0], self._rested)
+
+    def _rest(self, key: str | bytes, network: _Network) -> None:
+        loop, network.rests = asyncio.get_running_loop(), True
+        self._resting.append((loop.time() + self._network_rest, key))
+        if self._alarm is None:
+            self._alarm = loop.call_at(self._resting[0][0], self._rested)
 
     async def _dispatch(self) -> None:
         try:
@@ -161,23 +195,31 @@ class Pace:
             self._end()
 
     def _admit_next(self) -> None:
-        """Give the turn to the first sender that still waits for the first network in line."""
+        """Give the turn to the first sender that still waits for the first network in line, if there is one left."""
+        if not self._ready:
+            return
         key = self._ready.popleft()
         network = self._networks[key]
         while network.waiting:
             turn = network.waiting.popleft()
+            if not isinstance(turn, asyncio.Future):
+                self._rest(key, network)
+                return turn(True)
             if not turn.done():
                 turn.set_result(None)
-                network.rest = asyncio.get_running_loop().call_later(self._network_rest, self._rested, key)
-                return
+                return self._rest(key, network)
         del self._networks[key]
 
     def _end(self) -> None:
         """Leave no sender waiting for a turn that cannot come."""
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+        self.withdraw()
         for network in self._networks.values():
-            if network.rest is not None:
-                network.rest.cancel()
             for turn in network.waiting:
-                turn.cancel()
+                if isinstance(turn, asyncio.Future):
+                    turn.cancel()
         self._networks.clear()
+        self._resting.clear()
         self._ready.clear()

@@ -6,13 +6,14 @@ turning to TLS, giving up. The bytes of each connection are in `wire.py`. Nothin
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 import tomllib
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from types import TracebackType
 
 from census import resources
@@ -24,16 +25,20 @@ from census.wire import (
     TOO_MUCH,
     Alarm,
     Allowance,
+    Dial,
     Ended,
     Limits,
+    Socket,
+    Sockets,
     Wire,
     connect,
     first_line,
     now,
+    settle,
     tls_context,
 )
 
-__all__ = ["Forbidden", "Limits", "Prober", "Route", "allowed", "never", "user_agent"]
+__all__ = ["Forbidden", "Limits", "Prober", "Route", "Talk", "allowed", "never", "now", "user_agent"]
 
 MAX_PATH = 100
 """Characters of a question's path. The longest path of `data/servers/` needs a third of it."""
@@ -161,25 +166,71 @@ def _host_header(target: Target, scheme: Scheme) -> str:
     return full.rpartition(":")[0] if target.port == DEFAULT_PORTS[scheme] else full
 
 
-class _Talk:
-    """One conversation: its state, and the rules of `Limits`."""
+class Talk:
+    """One conversation: its state, and the rules of `Limits`.
+
+    `begin` it, and `run` it once it is connected. Until then it costs no task: most targets never answer.
+    """
 
     def __init__(self, prober: Prober, target: Target, plan: Plan) -> None:
         self.prober, self.target, self.plan, self.limits = prober, target, plan, prober.limits
         self.scheme: Scheme = target.scheme or ("https" if target.port in TLS_PORTS else "http")
-        self.alarm = Alarm()
-        self.allowance = Allowance(self.limits.max_target_bytes)
-        self.deadline = time.monotonic() + self.limits.target_timeout
+        self.began = time.monotonic()
+        self.deadline = self.began + self.limits.target_timeout
         self.replies: list[Reply] = []
+        self.first: Question | None = None
+        self.sock: Socket | None = None
         self.line: Wire | None = None
         self.asked_at: datetime | None = None
         self.latency_ms: float | None = None
         self.certificate: Certificate | None = None
         self.requests = self.connections = 0
+        self.allowance = Allowance(self.limits.max_target_bytes)
         self.end = Outcome.UNKNOWN_ERROR
         self.error: str | None = None
 
+    def prepare(self) -> None:
+        """Choose the first question. Raises Ended when there is none, Forbidden when it may not be asked."""
+        if self.target.domain and not _DOMAIN.fullmatch(self.target.domain):
+            raise Ended(Outcome.INVALID_INPUTS, f"not a host name: {first_line(self.target.domain)!r}")
+        if (question := self.plan(self.target, ())) is None:
+            raise Ended(Outcome.UNKNOWN_ERROR, "the plan has no question for this target")
+        self.prober.check(question)
+        self.first = question
+
+    def begin(self, then: Then) -> Dial | None:
+        """The first connect, to be called when it is admitted; `then` learns how it ended, perhaps at once.
+
+        Raises whatever `route` and `excluded` raise.
+        """
+        self.asked_at = now()
+        if reason := self.prober.excluded(self.target.ip):
+            then(self.ended(Ended(Outcome.BLOCKLISTED_TARGET, reason)))
+            return None
+        address, start = self.prober.route(self.target.ip, self.target.port), time.perf_counter()
+        self.connections += 1
+
+        def dialled(found: Socket | Exception) -> None:
+            if isinstance(found, Socket):
+                self.sock, self.latency_ms = found, 1000 * (time.perf_counter() - start)
+                then(self)
+            else:
+                then(self.ended(found) if isinstance(found, Ended) else found)
+
+        return Dial(self.prober.sockets, address, min(self.limits.connect_timeout, self.limits.target_timeout), dialled)
+
+    def ended(self, how: Ended) -> Conversation:
+        """The conversation that ended so."""
+        self.end, self.error = how.outcome, how.words
+        return self.told()
+
+    def drop(self) -> None:
+        """Close what is open of a conversation that nobody will go on with."""
+        self._hang_up()
+
     async def run(self) -> Conversation:
+        """Ask, once connected, until the plan says no more or the target gives cause to stop."""
+        self.alarm = Alarm()
         try:
             await self._talk()
         except Ended as ended:
@@ -187,16 +238,14 @@ class _Talk:
         finally:
             self._hang_up()
             self.alarm.stop()
-        return self._conversation()
+        return self.told()
 
     async def _talk(self) -> None:
-        if self.target.domain and not _DOMAIN.fullmatch(self.target.domain):
-            raise Ended(Outcome.INVALID_INPUTS, f"not a host name: {first_line(self.target.domain)!r}")
-        while (question := self.plan(self.target, tuple(self.replies))) is not None:
+        question = self.first
+        while question is not None:
             self.prober.check(question)
             self.replies.append(await self._answer(question))
-        if not self.replies:
-            raise Ended(Outcome.UNKNOWN_ERROR, "the plan has no question for this target")
+            question = self.plan(self.target, tuple(self.replies))
 
     async def _answer(self, question: Question) -> Reply:
         """The reply to one question; by https once the port has shown, at the first one, that it speaks TLS."""
@@ -240,11 +289,10 @@ class _Talk:
         return await line.ask(question, self.scheme, seconds)
 
     async def _open(self) -> Wire:
-        self._hang_up()
-        if self.connections >= self.limits.max_connections:
-            raise Ended(Outcome.UNKNOWN_ERROR, f"stopped after {self.limits.max_connections} connections")
-        await self._admission()
-        self.line = line = await self._dial()
+        sock = await self._connected()
+        host = _host_header(self.target, self.scheme)
+        agent, sockets = self.prober.user_agent, self.prober.sockets
+        self.line = line = Wire(sock, sockets, self.alarm, self.limits, self.allowance, host, agent)
         if self.scheme == "http":
             await line.open()
             return line
@@ -253,25 +301,27 @@ class _Talk:
         self.certificate = self.certificate or line.certificate()
         return line
 
+    async def _connected(self) -> Socket:
+        """The socket of the first connect, or another one to the same target."""
+        if (first := self.sock) is not None:
+            self.sock = None
+            return first
+        self._hang_up()
+        if self.connections >= self.limits.max_connections:
+            raise Ended(Outcome.UNKNOWN_ERROR, f"stopped after {self.limits.max_connections} connections")
+        await self._admission()
+        address = self.prober.route(self.target.ip, self.target.port)
+        seconds = self._seconds(self.limits.connect_timeout)
+        self.connections += 1
+        return await connect(self.prober.sockets, address, seconds)
+
     async def _admission(self) -> None:
         """Waits for leave to connect, at no cost to the target's time; then looks whether it is excluded."""
         start = time.monotonic()
         await self.prober.admit(self.target.ip)
         self.deadline += time.monotonic() - start
-        self.asked_at = self.asked_at or now()
         if reason := self.prober.excluded(self.target.ip):
             raise Ended(Outcome.BLOCKLISTED_TARGET, reason)
-
-    async def _dial(self) -> Wire:
-        address = self.prober.route(self.target.ip, self.target.port)
-        seconds = self._seconds(self.limits.connect_timeout)
-        self.connections += 1
-        start = time.perf_counter()
-        sock = await connect(address, self.alarm, seconds)
-        if self.latency_ms is None:
-            self.latency_ms = 1000 * (time.perf_counter() - start)
-        host = _host_header(self.target, self.scheme)
-        return Wire(sock, self.alarm, self.limits, self.allowance, host, self.prober.user_agent)
 
     def _seconds(self, at_most: float) -> float:
         left = self.deadline - time.monotonic()
@@ -280,11 +330,14 @@ class _Talk:
         return min(at_most, left)
 
     def _hang_up(self) -> None:
-        line, self.line = self.line, None
+        line, sock, self.line, self.sock = self.line, self.sock, None, None
         if line is not None:
             line.close()
+        if sock is not None:
+            self.prober.sockets.end(sock)
 
-    def _conversation(self) -> Conversation:
+    def told(self) -> Conversation:
+        """What was asked and answered, and how it ended."""
         return Conversation(
             target=self.target,
             outcome=self._outcome(),
@@ -304,6 +357,10 @@ class _Talk:
         if self.replies:
             return Outcome.APPLICATION_ERROR
         return self.end
+
+
+Then = Callable[["Talk | Conversation | Exception"], None]
+"""Told how a first connect ended: a Talk to be run, or a Conversation that is over, or a ScannerFault."""
 
 
 def _direct(ip: str, port: int) -> tuple[str, int]:
@@ -347,14 +404,16 @@ class Prober:
         self.excluded = excluded
         self.admit = admit
         self.tls = tls_context()
+        self.sockets = Sockets()
 
     async def __aenter__(self) -> Prober:
+        self.sockets.hold()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
-        return None
+        self.sockets.close()
 
     def check(self, question: Question) -> None:
         """The gate. Raises Forbidden, before anything is written, for a question that may not be sent."""
@@ -363,10 +422,47 @@ class Prober:
         if reason := never(question):
             raise Forbidden(f"'{question}' may not be asked: {reason}")
 
+    def knock(self, target: Target, plan: Plan, then: Then) -> None:
+        """Begin a conversation that is admitted already, without a task: `then` gets it when it is connected or over.
+
+        Raises Forbidden if the plan asks what was not announced, and whatever `plan`, `route`, `excluded` raise.
+        """
+        talk = Talk(self, target, plan)
+        try:
+            talk.prepare()
+        except Ended as ended:
+            return then(talk.ended(ended))
+        talk.begin(then)
+
     async def converse(self, target: Target, plan: Plan) -> Conversation:
         """Ask one target what `plan` says, until it says no more or the target gives cause to stop.
 
         Nothing that a server does raises. Raises Forbidden if the plan asks what was not announced, ScannerFault if
         this machine is out of descriptors, ports or memory, and whatever `plan`, `route`, `excluded`, `admit` raise.
         """
-        return await _Talk(self, target, plan).run()
+        talk = Talk(self, target, plan)
+        try:
+            talk.prepare()
+        except Ended as ended:
+            return talk.ended(ended)
+        start = time.monotonic()
+        await self.admit(target.ip)
+        talk.deadline += time.monotonic() - start
+        found = await _begun(talk)
+        return await found.run() if isinstance(found, Talk) else found
+
+
+async def _begun(talk: Talk) -> Talk | Conversation:
+    """How the first connect ended, for a task that waits for it."""
+    done: asyncio.Future[Talk | Conversation | Exception] = asyncio.get_running_loop().create_future()
+    dial = talk.begin(partial(settle, done))
+    try:
+        found = await done
+    except BaseException:
+        if dial is not None:
+            dial.give_up()
+        talk.drop()
+        raise
+    if isinstance(found, Exception):
+        raise found
+    return found

@@ -30,6 +30,9 @@ _ABOUT_PUBLISHED = "hosts, as each run was first published: what census derive r
 _QUERIES = ("SELECT", "MULTI")
 """DuckDB's kinds of statement that are queries. DESCRIBE, SHOW and SUMMARIZE count as SELECT, PIVOT as MULTI."""
 
+_MOMENT = re.compile(r"(\d{4}(-?\d\d(-?\d\d([T ]?\d\d(:?\d\d(:?\d\d)?)?)?)?)?Z?)?")
+"""A time as far as it is given; nothing is no bound."""
+
 _EXPLAIN = re.compile(r"\s*EXPLAIN(\s+ANALYZE\b|\s*\([^()]*\))?", re.IGNORECASE)
 """What stands before the statement that is explained. ANALYZE runs it, even COPY, so that one must be a query too."""
 
@@ -114,7 +117,8 @@ def select_runs(
     named = [folder for folder in folders if folder.parent.name == RUNS]
 
     def wanted(run_id: str) -> bool:
-        return (runs is None or run_id in runs) and _began(run_id, since, until)
+        began = re.sub(r"\D", "", run_id.partition("Z")[0])  # the name of a run begins with its start
+        return (runs is None or run_id in runs) and began_between(began, since, until)
 
     found = [
         run
@@ -137,23 +141,27 @@ def _folders(path: Path) -> list[Path]:
     if (path / MANIFEST).is_file():
         return [path]
     if not path.is_dir():
-        raise SnapshotError(f"{path}: no such folder; name an output folder or the folder of a run")
+        raise SnapshotError(
+            f"{path}: no such folder; a scan makes one, or name another: an output folder, or one run's"
+        )
     return run_folders(path)
 
 
-def _began(run_id: str, since: Moment, until: Moment) -> bool:
-    """Compare digits of times: a shorter one is a whole day, month or year. A stray name has no time, or any."""
-    first, last, began = _digits(since), _digits(until), re.sub(r"\D", "", run_id.partition("Z")[0])
-    return first <= began and (not last or began[: len(last)] <= last)
+def began_between(began: str, since: Moment, until: Moment) -> bool:
+    """Whether a time, given as its digits from year to second, lies in this time, both ends included.
+
+    Digits are compared as far as they are given: a shorter time is a whole day, month or year. Without digits it
+    began before all times. Raises QueryError for text that is no time.
+    """
+    last = _digits(until)
+    return _digits(since) <= began and began[: len(last)] <= last
 
 
 def _digits(moment: Moment) -> str:
-    """The digits of a time: year, month, day, hour, minute, second, as far as they are given."""
-    text = moment.strftime("%Y%m%d%H%M%S") if isinstance(moment, datetime) else str(moment or "")
-    digits = "".join(c for c in text if c.isascii() and c.isdigit())
-    if text and (len(digits) not in (4, 6, 8, 10, 12, 14) or not set(text) <= set("0123456789-:T Z")):
+    text = f"{moment:%Y%m%d%H%M%S}" if isinstance(moment, datetime) else str(moment or "")
+    if not _MOMENT.fullmatch(text):
         raise QueryError(f"{text!r} is not a time; write 2026, 2026-11, 2026-11-22 or 2026-11-22T15:00:00 (UTC)")
-    return digits
+    return re.sub(r"\D", "", text)
 
 
 def _whole(runs: Sequence[Run], damaged: Callable[[str], None] | None) -> list[Run]:

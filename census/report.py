@@ -29,19 +29,8 @@ import pyarrow.parquet as pq
 from rich.cells import cell_len
 
 from census import duck, hostile, query, resources, schema, summaries
+from census.choices import FAMILIES, REPORT_FORMATS, SUSPECTS
 from census.errors import DataError, QueryError, SnapshotError
-
-FROM_RUNS_ALONE = frozenset({"fleets", "installations"})
-"""Reports that read columns which summaries leave out."""
-
-FORMATS = ("table", "csv", "json", "markdown", "parquet")
-"""How an answer can be written. All but parquet are text."""
-
-SUSPECTS = ("include", "exclude", "only")
-"""What to do with hosts that have an endpoint of suspect = 2."""
-
-FAMILIES = ("family_raw", "lineage", "weights")
-"""The notions of family that a report may offer as `by`."""
 
 MAX_CELL = 60
 """Characters of one cell of a table or Markdown page. Names of models can be a thousand long."""
@@ -62,7 +51,6 @@ _OPTIONAL = ("parameter", "evidence")
 _HEADER = re.compile(r"-- (\w+): (.+)")
 _PARAMETER = re.compile(r"(\w+) = ([^;]+); (.+)")
 _FACT = re.compile(r"\{(\w+)\}")
-_MOMENT = re.compile(r"(\d{4}(-?\d\d(-?\d\d([T ]?\d\d(:?\d\d(:?\d\d)?)?)?)?)?Z?)?")
 _SHARE = re.compile(r"(?:^|_)share(?:_|$)")
 
 
@@ -252,26 +240,12 @@ def select_runs(
         return sorted({_known(run, known).run_id for run in runs})
     if since is None and until is None:
         return [run.run_id for run in _censuses(known)[-1]]
-    first, last = _digits(since), _digits(until)
-    chosen = [run.run_id for run in known if _began(run, first, last)]
+    chosen = [run.run_id for run in known if query.began_between(f"{run.started_at:%Y%m%d%H%M%S}", since, until)]
     if not chosen:
         raise QueryError(
             f"no finished run started from {since or 'ever'} to {until or 'now'}; they are of {_span(known)}"
         )
     return chosen
-
-
-def _began(run: _Run, first: str, last: str) -> bool:
-    began = f"{run.started_at:%Y%m%d%H%M%S}"
-    return first <= began and began[: len(last)] <= last
-
-
-def _digits(moment: str | datetime | None) -> str:
-    """The digits of a time as far as they are given: a shorter one is a whole day, month or year."""
-    text = f"{moment:%Y%m%d%H%M%S}" if isinstance(moment, datetime) else moment or ""
-    if not _MOMENT.fullmatch(text):
-        raise QueryError(f"'{text}' is not a time; write 2026, 2026-11, 2026-11-22 or 2026-11-22T15:00:00 (UTC)")
-    return re.sub(r"\D", "", text)
 
 
 def _runs(connection: duckdb.DuckDBPyConnection) -> tuple[_Run, ...]:
@@ -408,7 +382,7 @@ def _chosen(
 
 
 def _summaries(output: Path, name: str, chosen: Sequence[str]) -> summaries.Kept | None:
-    if len(chosen) < 2 or name in FROM_RUNS_ALONE:
+    if len(chosen) < 2:
         return None
     return summaries.find(output, query.select_runs(output, runs=chosen))
 
@@ -426,7 +400,7 @@ def _connection(
     return connection
 
 
-_OFTEN = ("host_model", "host", "host_family")
+_OFTEN = ("host_model", "host", "host_family", "installation", "twin")
 """Words that one report reads several times: made once where the connection may hold tables of its own."""
 
 _ROWS = frozenset({"hosts", "models", "probes", "replies", "bodies"})
@@ -708,11 +682,11 @@ def render(answer: Answer, format: str) -> str | bytes:
     writers: dict[str, Callable[[Answer], str | bytes]] = {
         "table": _as_text,
         "csv": lambda answer: _csv(answer.rows),
-        "json": lambda answer: dumped({**_about(answer), "rows": _objects(answer.rows)}),
+        "json": lambda answer: dumped({**_about(answer), "rows": objects(answer.rows)}),
         "markdown": _as_markdown,
         "parquet": lambda answer: _parquet(answer.rows, _about(answer)),
     }
-    return writers[_one_of("--format", format, FORMATS)](answer)
+    return writers[_one_of("--format", format, REPORT_FORMATS)](answer)
 
 
 def render_table(rows: pa.Table, format: str) -> str | bytes:
@@ -725,11 +699,11 @@ def render_table(rows: pa.Table, format: str) -> str | bytes:
     writers: dict[str, Callable[[], str | bytes]] = {
         "table": lambda: "\n".join(_grid(rows, _plain)) + "\n",
         "csv": lambda: _csv(rows),
-        "json": lambda: dumped(_objects(rows)),
+        "json": lambda: dumped(objects(rows)),
         "markdown": lambda: "\n".join(_markdown(rows, _plain)) + "\n",
         "parquet": lambda: _parquet(rows, {}),
     }
-    writer = writers[_one_of("--format", format, FORMATS)]
+    writer = writers[_one_of("--format", format, REPORT_FORMATS)]
     try:
         return writer()
     except (pa.ArrowException, ValueError, OverflowError) as problem:
@@ -918,7 +892,8 @@ def _csv_cell(value: Any) -> str:
     return _text(value) if isinstance(value, int | float | Decimal) else hostile.csv_cell(_text(value))
 
 
-def _objects(rows: pa.Table) -> list[dict[str, Any]]:
+def objects(rows: pa.Table) -> list[dict[str, Any]]:
+    """The rows as JSON has them: times as text."""
     return [{name: _simple(value) for name, value in row.items()} for row in rows.to_pylist()]
 
 

@@ -28,7 +28,7 @@ from census.identify import Reading, Rules
 from census.locate import Locator, Networks
 from census.model import Conversation, Finding, Lineage, Outcome, Question, Target
 from census.pace import Pace
-from census.probe import Limits, Prober, Route, allowed, user_agent
+from census.probe import Limits, Prober, Route, Talk, allowed, now, user_agent
 from census.schema import SCHEMA_VERSION
 from census.snapshot import Draft, new_run_id
 from census.suspect import Suspicions
@@ -382,8 +382,8 @@ class Scan:
         self._route = route
         require_route(draft, route)
         self._faults = 0
-        self._stopping = asyncio.Event()
-        self._unasked_yet: set[asyncio.Task[None]] = set()
+        self.stopping = False
+        self._pace: Pace | None = None
         self._open: dict[int, _Block] = {}
         self._log = _run_log(draft)
 
@@ -392,22 +392,23 @@ class Scan:
 
         Who still waits for admission to a first connection has not been asked, and is not asked any more.
         """
-        self._stopping.set()
-        for sender in self._unasked_yet:
-            sender.cancel()
+        self.stopping = True
+        if self._pace is not None:
+            self._pace.withdraw()
 
     async def run(self) -> None:
         """Ask every target of every block not yet committed. Raises ScanStopped when stopped before the end."""
         raise_descriptor_limit(self.settings.senders)
         self.watcher.begin(self.draft.run_id, self.order.total(), self.draft.counts(), self.draft.hits())
         optouts = _OptOuts(self.settings)
-        async with self._pace() as pace, self._prober(optouts, pace) as prober:
+        async with self._paced() as pace, self._prober(optouts, pace) as prober:
+            self._pace = pace
             await self._ask_all(pace, prober, optouts)
-        if self._stopping.is_set() and self._missing():
+        if self.stopping and self._missing():
             command = "simulate" if self.settings.simulated else "scan"
             raise ScanStopped(f"stopped; nothing is lost: continue with census {command} --resume {self.draft.run_id}")
 
-    def _pace(self) -> Pace:
+    def _paced(self) -> Pace:
         return Pace(self.settings.rate, self.settings.network_rate, self.settings.senders)
 
     def _prober(self, optouts: _OptOuts, pace: Pace) -> Prober:
@@ -419,28 +420,21 @@ class Scan:
             user_agent=user_agent(__version__, s.contact),
             route=self._route,
             excluded=optouts.reason,
-            admit=partial(self._admit, pace),
+            admit=pace.admit,
         )
-
-    async def _admit(self, pace: Pace, ip: str) -> None:
-        await pace.admit(ip)
-        self._unasked_yet.discard(_this_task())
 
     async def _ask_all(self, pace: Pace, prober: Prober, optouts: _OptOuts) -> None:
         finished: asyncio.Queue[_Block | None] = asyncio.Queue(WAITING_BLOCKS)
         async with asyncio.TaskGroup() as group:
             committer = group.create_task(self._commit(finished))
-            async with asyncio.TaskGroup() as senders:
+            async with asyncio.TaskGroup() as tasks:
+                corridor = _Corridor(self, prober, pace, tasks, finished)
                 unasked = self._unasked(optouts)
-                while await self._sender(pace) and (todo := next(unasked, None)) is not None:
-                    senders.create_task(self._one(pace, prober, *todo, finished))
+                while await corridor.sender() and (todo := next(unasked, None)) is not None:
+                    corridor.send(*todo)
+                await corridor.all_back()
             await finished.put(None)
             await committer
-
-    async def _sender(self, pace: Pace) -> bool:
-        """Wait for a free sender; False when the scan was told to stop meanwhile."""
-        await pace.senders.acquire()
-        return not self._stopping.is_set()
 
     def _unasked(self, optouts: _OptOuts) -> Iterator[tuple[_Block, Target]]:
         for number in self.order.blocks():
@@ -452,41 +446,13 @@ class Scan:
             if not block.left:
                 self.draft.commit(number, ())
             for target in self.order.block(number):
-                if (target.ip, target.port, target.domain) not in done:
+                if not done or (target.ip, target.port, target.domain) not in done:
                     yield block, target
 
-    async def _one(
-        self, pace: Pace, prober: Prober, block: _Block, target: Target, finished: asyncio.Queue[_Block | None]
-    ) -> None:
-        try:
-            if self._stopping.is_set():
-                return
-            self._unasked_yet.add(_this_task())
-            finding = await self._ask(prober, target)
-            block.findings.append(finding)
-            block.left -= 1
-            self.watcher.finding(finding)
-            if block.left == 0:
-                await finished.put(block)
-        finally:
-            self._unasked_yet.discard(_this_task())
-            pace.senders.release()
-
-    async def _ask(self, prober: Prober, target: Target) -> Finding:
-        asked_at = datetime.now(UTC).replace(tzinfo=None)
-        try:
-            reading = Reading(self.stages.rules)
-            conversation = await prober.converse(target, self.stages.suspicions.plan(reading))
-            return await self._conclude(conversation, reading)
-        except CensusError:
-            raise
-        except Exception as fault:
-            self._fault(target, fault)
-            problem = f"fault of the census: {type(fault).__name__}"
-            return Finding(Conversation(target, Outcome.UNKNOWN_ERROR, asked_at, error=problem))
-
-    async def _conclude(self, conversation: Conversation, reading: Reading) -> Finding:
-        """At once, or from long answers in steps, between which other hosts are heard."""
+    async def conclude(self, conversation: Conversation, reading: Reading) -> Finding:
+        """At once, or from long answers in steps, between which other hosts are heard. No answer, no conclusion."""
+        if not conversation.replies:
+            return Finding(conversation)
         if sum(len(reply.body) for reply in conversation.replies) < LONG_ANSWERS:
             return self.stages.conclude(conversation, reading)
         steps = self.stages.concluding(conversation, reading)
@@ -497,11 +463,14 @@ class Scan:
                 return cast(Finding, done.value)
             await asyncio.sleep(0)
 
-    def _fault(self, target: Target, fault: Exception) -> None:
+    def faulty(self, target: Target, fault: Exception) -> Finding:
+        """A crash of our own code as that host's outcome. Raises CensusError when there were too many."""
         self._log.error("%s\n%s", target.endpoint, "".join(traceback.format_exception(fault)))
         self._faults += 1
         if self._faults >= MAX_FAULTS:
             raise CensusError(f"{MAX_FAULTS} faults of the census itself, the last of them {fault!r}; see {LOG_FILE}")
+        problem = f"fault of the census: {type(fault).__name__}"
+        return Finding(Conversation(target, Outcome.UNKNOWN_ERROR, now(), error=problem))
 
     async def _commit(self, finished: asyncio.Queue[_Block | None]) -> None:
         while (block := await finished.get()) is not None:
@@ -558,10 +527,90 @@ class Scan:
         }
 
 
-def _this_task() -> asyncio.Task[None]:
-    task = asyncio.current_task()
-    assert task is not None
-    return task
+class _Corridor:
+    """Targets on their way: a sender, an admission, a connect, and only for who is connected a task of its own."""
+
+    def __init__(
+        self, scan: Scan, prober: Prober, pace: Pace, tasks: asyncio.TaskGroup, finished: asyncio.Queue[_Block | None]
+    ) -> None:
+        self._scan, self._prober, self._pace, self._tasks, self._finished = scan, prober, pace, tasks, finished
+
+    async def sender(self) -> bool:
+        """Wait for a free sender; False when the scan was told to stop meanwhile."""
+        await self._pace.senders.acquire()
+        return not self._scan.stopping
+
+    async def all_back(self) -> None:
+        """Wait for every sender but the one that waits for them."""
+        for _ in range(self._scan.settings.senders - 1):
+            await self._pace.senders.acquire()
+
+    def send(self, block: _Block, target: Target) -> None:
+        """Ask a target when it may be asked, with a sender that is free."""
+        self._pace.queue(target.ip, partial(self._knock, block, target))
+
+    def _knock(self, block: _Block, target: Target, admitted: bool) -> None:
+        if not admitted or self._scan.stopping:
+            return self._pace.senders.release()
+        reading = Reading(self._scan.stages.rules)
+        plan = self._scan.stages.suspicions.plan(reading)
+        try:
+            self._prober.knock(target, plan, partial(self._knocked, block, target, reading))
+        except Exception as fault:
+            self._broken(block, target, fault)
+
+    def _knocked(self, block: _Block, target: Target, reading: Reading, found: Talk | Conversation | Exception) -> None:
+        if isinstance(found, Conversation):
+            self._done(block, Finding(found))
+        elif isinstance(found, Talk):
+            self._start(self._talk(block, target, reading, found), found)
+        else:
+            self._broken(block, target, found)
+
+    def _start(self, work: Coroutine[Any, Any, None], talk: Talk | None = None) -> None:
+        """Begin a task, unless the scan is about to fail: then there is nobody to wait for it."""
+        try:
+            self._tasks.create_task(work)
+        except RuntimeError:
+            work.close()
+            if talk is not None:
+                talk.drop()
+
+    async def _talk(self, block: _Block, target: Target, reading: Reading, talk: Talk) -> None:
+        try:
+            finding = await self._scan.conclude(await talk.run(), reading)
+        except CensusError:
+            raise
+        except Exception as fault:
+            finding = self._scan.faulty(target, fault)
+        self._done(block, finding)
+
+    def _broken(self, block: _Block, target: Target, fault: Exception) -> None:
+        """What crashed outside of a task: an outcome, or the end of the scan."""
+        try:
+            if isinstance(fault, CensusError):
+                raise fault
+            self._done(block, self._scan.faulty(target, fault))
+        except CensusError as problem:
+            self._start(_raise(problem))
+
+    def _done(self, block: _Block, finding: Finding) -> None:
+        block.findings.append(finding)
+        block.left -= 1
+        self._scan.watcher.finding(finding)
+        if block.left == 0:
+            self._start(self._hand_over(block))
+        else:
+            self._pace.senders.release()
+
+    async def _hand_over(self, block: _Block) -> None:
+        """The sender is free only when the committer has room."""
+        await self._finished.put(block)
+        self._pace.senders.release()
+
+
+async def _raise(problem: Exception) -> None:
+    raise problem
 
 
 def _pairs(counts: Any) -> list[dict[str, Any]]:

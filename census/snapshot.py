@@ -81,7 +81,10 @@ _MODEL_COLUMNS = (
     "parameter_size", "quantization", "context_length", "n_vocab", "capabilities", "is_running", "size_vram",
     "expires_at", "remote_model", "remote_host", "parent", "owned_by",
 )  # fmt: skip
-_PLACE_COLUMNS = ("country", "region", "city", "asn", "as_name", "network_type", "tier", "network_rule")
+_PLACE_COLUMNS = (
+    *("country", "region", "city", "asn", "as_name"),
+    *("network_type", "tier", "network_rule", "place_source"),
+)
 
 _LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
 
@@ -310,11 +313,12 @@ def _mark(host: Row, models: Sequence[Row], salt: bytes | None) -> None:
         triple = [row["name"], row["digest"], row["modified_at_raw"]]
         mine = salt is not None and not row["is_remote"] and all(triple)
         triples += [triple] if mine else []
-        row["installation_mark"] = _hmac(salt, triple) if salt is not None and mine else None
-    host["installation"] = _hmac(salt, sorted(triples)) if salt is not None and triples else None
+        row["installation_mark"] = keyed_hash(salt, triple) if salt is not None and mine else None
+    host["installation"] = keyed_hash(salt, sorted(triples)) if salt is not None and triples else None
 
 
-def _hmac(salt: bytes, value: Sequence[Any]) -> str:
+def keyed_hash(salt: bytes, value: Sequence[Any]) -> str:
+    """The mark of a model's file (name, digest and modified_at as sent), or of an inventory (these, sorted)."""
     return hmac.digest(salt, _compact(value).encode(), "sha256").hex()
 
 

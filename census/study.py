@@ -9,8 +9,9 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from datetime import date
 from functools import cache
 from pathlib import Path
 from types import MappingProxyType
@@ -20,6 +21,7 @@ import duckdb
 import pyarrow as pa
 
 from census import duck, hostile, query, report, resources, summaries
+from census.choices import SUSPECTS
 from census.errors import DataError, QueryError
 from census.manifest import Run, table_sql
 from census.schema import tables
@@ -181,75 +183,134 @@ def answer(
     suspects: str = "include",
     only: Sequence[str] = (),
     names: Sequence[str] = (),
+    clean: bool = True,
+    words: Mapping[str, str] = MappingProxyType({}),
 ) -> Study:
-    """Every statistic over what `connection` shows: the summaries, or the tables that they are sums of."""
-    if suspects not in report.SUSPECTS:
-        raise QueryError(f"'{suspects}' is no choice of --suspects; choose from: {', '.join(report.SUSPECTS)}")
+    """Every statistic over what `connection` shows: the summaries, or the tables that they are sums of.
+
+    Where suspects are in and `clean` is true, each has its rows again without them. `words` replace words.
+    """
+    if suspects not in SUSPECTS:
+        raise QueryError(f"'{suspects}' is no choice of --suspects; choose from: {', '.join(SUSPECTS)}")
     if unknown := sorted(set(only) - set(statistics())):
         raise QueryError(f"there is no statistic '{unknown[0]}'; there are: {', '.join(statistics())}")
+    synthetic = is_synthetic(connection)
+    asked = [one for one in statistics().values() if not only or one.id in only]
+    main = _asked(connection, asked, suspects, words)
+    again = _asked(connection, asked, "exclude", words) if clean and suspects == "include" else {}
+    rows = [row for one in asked for row in (*_rows(one, main[one.id], ""), *_rows(one, again.get(one.id, {}), CLEAN))]
+    return Study(tuple(rows), tuple(names), synthetic, suspects)
+
+
+def is_synthetic(connection: duckdb.DuckDBPyConnection) -> bool:
+    """Whether the runs are of a simulated internet. Raises QueryError where some are and others are not."""
     simulated = connection.execute("SELECT DISTINCT is_simulated FROM runs").fetchall()
     if len(simulated) > 1:
         raise QueryError(
             "some of the runs are simulated and others are real: never in one answer; name runs with --run"
         )
-    asked = [one for one in statistics().values() if not only or one.id in only]
-    main = _asked(connection, asked, suspects)
-    clean = _asked(connection, asked, "exclude") if suspects == "include" else {}
-    rows = [row for one in asked for row in (*_rows(one, main[one.id], ""), *_rows(one, clean.get(one.id, {}), CLEAN))]
-    return Study(tuple(rows), tuple(names), bool(simulated and simulated[0][0]), suspects)
+    return bool(simulated and simulated[0][0])
 
 
 _Figures = dict[str, tuple[Any, ...]]
 
 
-def _asked(connection: duckdb.DuckDBPyConnection, asked: Sequence[Statistic], suspects: str) -> dict[str, _Figures]:
+def _asked(
+    connection: duckdb.DuckDBPyConnection,
+    asked: Sequence[Statistic],
+    suspects: str,
+    words: Mapping[str, str] = MappingProxyType({}),
+) -> dict[str, _Figures]:
     """The figures of each statistic by suffix: (value, denominator, note)."""
-    known = {name: word.sql for name, word in summaries.words().items()}
-    there = {
-        row[0]
-        for row in connection.execute(
-            "SELECT view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary"
+    with Asker.open(connection, suspects, words) as asker:
+        return {one.id: _figures(asker, one) for one in asked}
+
+
+@dataclass(slots=True)
+class Asker:
+    """Runs statements over the words of the study. What nearly all of them read is made once, when it is first read."""
+
+    connection: duckdb.DuckDBPyConnection
+    known: dict[str, str]
+    values: Mapping[str, str]
+
+    @classmethod
+    @contextmanager
+    def open(
+        cls, connection: duckdb.DuckDBPyConnection, suspects: str, words: Mapping[str, str] = MappingProxyType({})
+    ) -> Iterator[Asker]:
+        """An asker of what `connection` shows; words that it shows as tables or views are read, `words` replaced."""
+        there = connection.execute(
+            "SELECT view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary "
+            "UNION SELECT table_name FROM duckdb_tables() WHERE NOT temporary"
         ).fetchall()
+        known = {name: word.sql for name, word in summaries.words().items()}
+        known = summaries.known_but(known, [row[0] for row in there]) | dict(words)
+        with closing(connection.cursor()) as own:
+            yield cls(own, known, {"suspects": suspects, "server": SERVER})
+
+    def run(self, sql: str, place: str) -> list[tuple[Any, ...]]:
+        """The rows of a statement; `place` is what errors name. Raises QueryError."""
+        return [tuple(row.values()) for row in self.table(sql, place).to_pylist()]
+
+    def table(self, sql: str, place: str) -> pa.Table:
+        """The rows of a statement as an Arrow table. Raises QueryError."""
+        for name in (*summaries.names(), *_SHARED):
+            if name in self.known and f"{name} AS (" in summaries.composed(sql, self.known):
+                text = self.known.pop(name)
+                self._execute(f"CREATE TEMP TABLE {name} AS ", text, name)
+        return self._execute("", sql, place).to_arrow_table()
+
+    def _execute(self, prefix: str, sql: str, place: str) -> Any:
+        whole = prefix + summaries.composed(sql, self.known)
+        wanted = {name: value for name, value in self.values.items() if f"${name}" in whole}
+        try:
+            return self.connection.sql(whole, params=wanted)
+        except duckdb.Error as problem:
+            raise QueryError(f"{place}: {problem}") from None
+
+
+def without_days(connection: duckdb.DuckDBPyConnection, days: Sequence[date]) -> dict[str, str]:
+    """Words that take the place of their namesakes, as if nothing had been scanned on `days`.
+
+    `connection` has the summaries. What hosts listed, and their first and last day, are not taken back.
+    """
+    main = connection.execute("SELECT current_database()").fetchall()[0][0] + ".main"
+    lost = ", ".join(f"(DATE '{month}', {mask})" for month, mask in sorted(_masks(days).items()))
+    texts = ", ".join(f"DATE '{day}'" for day in days)
+    return {
+        "scan_day": f"SELECT DISTINCT started_at::DATE AS scanned FROM runs WHERE started_at::DATE NOT IN ({texts})",
+        "sightings": _thinned(f"{main}.sightings", lost, _COUNTED),
+        "family_sightings": _thinned(f"{main}.family_sightings", lost, ("observations",)),
+        "endpoint_latest": f"SELECT * FROM {main}.endpoint_latest SEMI JOIN sightings USING (ip, port, domain, server)",
     }
-    there |= {
-        row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables() WHERE NOT temporary").fetchall()
-    }
-    known = summaries.known_but(known, sorted(there))
-    values = {"suspects": suspects, "server": SERVER}
-    with closing(connection.cursor()) as own:
-        for name in (n for n in (*summaries.names(), *_SHARED) if n in known):
-            _run(own, f"CREATE OR REPLACE TEMP TABLE {name} AS ", known.pop(name), known, values, name)
-        found = {one.id: _figures(own, one, known, values) for one in asked}
-        for name in (n for n in (*summaries.names(), *_SHARED) if n not in there):
-            own.execute(f"DROP TABLE IF EXISTS temp.{name}")
-    return found
 
 
-def prepare(connection: duckdb.DuckDBPyConnection, suspects: str) -> None:
-    """Make the words of the study that estimates read, as tables of a connection that shows the summaries."""
-    known = summaries.known_but({name: word.sql for name, word in summaries.words().items()}, summaries.names())
-    values = {"suspects": suspects, "server": SERVER}
-    for name in _SHARED:
-        _run(connection, f"CREATE TEMP TABLE {name} AS ", known.pop(name), known, values, name)
-    connection.execute(f"CREATE TEMP TABLE scan_days AS {known['scan_day']}")
+_COUNTED = (
+    "observations", "lists_read", "models_listed", "running_known", "observations_running", "models_running",
+)  # fmt: skip
+"""Sums over the observations of a month, which shrink with its days."""
 
 
-def _run(
-    connection: duckdb.DuckDBPyConnection, prefix: str, sql: str, known: Mapping[str, str], values: Mapping[str, str],
-    place: str,
-) -> duckdb.DuckDBPyConnection:  # fmt: skip
-    whole = prefix + summaries.composed(sql, known)
-    wanted = {name: value for name, value in values.items() if f"${name}" in whole}
-    try:
-        return connection.execute(whole, wanted)
-    except duckdb.Error as problem:
-        raise QueryError(f"{place}: {problem}") from None
+def _masks(days: Sequence[date]) -> dict[date, int]:
+    masks: dict[date, int] = {}
+    for day in days:
+        masks[day.replace(day=1)] = masks.get(day.replace(day=1), 0) | 1 << (day.day - 1)
+    return masks
 
 
-def _figures(
-    connection: duckdb.DuckDBPyConnection, one: Statistic, known: Mapping[str, str], values: Mapping[str, str]
-) -> _Figures:
-    rows = _run(connection, "", one.sql, known, values, f"{one.id}.sql").fetchall()
+def _thinned(relation: str, lost: str, counted: Sequence[str]) -> str:
+    share = "bit_count(left_days) / bit_count(days_seen)"
+    fewer = ", ".join(f"round({name} * {share})::BIGINT AS {name}" for name in counted)
+    return f"""WITH lost AS (FROM (VALUES {lost}) AS lost(month, mask)),
+     kept AS (
+       SELECT seen.*, days_seen & ~coalesce(mask, 0) AS left_days FROM {relation} AS seen LEFT JOIN lost USING (month)
+     )
+SELECT * EXCLUDE (left_days) REPLACE (left_days AS days_seen, {fewer}) FROM kept WHERE left_days <> 0"""
+
+
+def _figures(asker: Asker, one: Statistic) -> _Figures:
+    rows = asker.run(one.sql, f"{one.id}.sql")
     return {str(row[0]): (row[1], row[2], row[3] if len(row) > 3 else None) for row in rows}
 
 

@@ -36,6 +36,12 @@ CHUNK_RUNS = 14
 MEMORY = "2500MB"
 """What DuckDB may hold while it sums; the rest goes to temporary files."""
 
+_FIRST = ("kinded", "inventoried")
+"""Words that several summaries read: made once for each lot of runs."""
+
+_ORDER = {"kinds": "kind", "inventories": "inventory"}
+"""What a summary is sorted by, where it is not endpoints."""
+
 _MERGE = re.compile(r"([a-z_]+)\((\w+)(?:, (\w+))?\)")
 _RELATION = re.compile(r"\b(?:FROM|JOIN)\s+([a-z_]+)")
 
@@ -91,7 +97,10 @@ def composed(sql: str, known: Mapping[str, str]) -> str:
     shared = ",\n".join(f"{name} AS (\n{text}\n)" for name, text in needed.items())
     if not shared:
         return sql
-    return f"WITH {shared},\n{sql[5:]}" if sql.startswith("WITH ") else f"WITH {shared}\n{sql}"
+    for head in ("WITH RECURSIVE ", "WITH "):
+        if sql.startswith(head):
+            return f"{head}{shared},\n{sql.removeprefix(head)}"
+    return f"WITH {shared}\n{sql}"
 
 
 # --- kept summaries --------------------------------------------------------------------------------------------------
@@ -156,7 +165,7 @@ def _kept(out: Path, wanted: set[tuple[str, str]]) -> Iterator[Kept]:
 @cache
 def _definitions() -> str:
     """Changes with the definitions, the tables and the version of DuckDB, whose hashes are kept."""
-    texts = [f"{name} {words()[name].sql} {words()[name].merge}" for name in (*names(), "kinded")]
+    texts = [f"{name} {words()[name].sql} {words()[name].merge}" for name in (*names(), *_FIRST)]
     texts += [duckdb.__version__, *(table.fingerprint for table in tables().values())]
     return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
 
@@ -181,12 +190,13 @@ def add(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:
     known = {name: word.sql for name, word in words().items()}
     for table in tables().values():
         connection.execute(f"CREATE OR REPLACE TEMP VIEW {table.name} AS {table_sql(table, runs)}")
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE kinded AS {known.pop('kinded')}")
+    for name in _FIRST:
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {known.pop(name)}")
     there = {row[0] for row in connection.execute("SELECT table_name FROM duckdb_tables()").fetchall()}
     for name in names():
         connection.execute(f"CREATE OR REPLACE TEMP TABLE more AS {composed(known[name], known_but(known, names()))}")
         _merge(connection, words()[name], name in there)
-    connection.execute("DROP TABLE more; DROP TABLE kinded")
+    connection.execute("DROP TABLE more; " + "; ".join(f"DROP TABLE {name}" for name in _FIRST))
     _require_distinct_kinds(connection)
 
 
@@ -226,7 +236,7 @@ def _written(connection: duckdb.DuckDBPyConnection, out: Path, wanted: tuple[tup
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         for name in names():
-            order = "kind" if name == "kinds" else "ip, port"
+            order = _ORDER.get(name, "ip, port")
             target = duck.text(str(new / f"{name}.parquet"))
             connection.execute(f"COPY (FROM {name} ORDER BY {order}) TO {target} (FORMAT parquet, COMPRESSION zstd)")
         files = {name: sha256(new / f"{name}.parquet") for name in names()}

@@ -9,8 +9,11 @@ from __future__ import annotations
 import asyncio
 import errno
 import hashlib
+import heapq
+import itertools
 import os
 import re
+import select
 import socket
 import ssl
 import time
@@ -18,6 +21,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal, TypeVar, cast
 
 from cryptography import x509
@@ -41,6 +45,12 @@ GLIMPSE = 40
 
 TICK_S = 0.002
 """Seconds by which a timer may be early: event loops count milliseconds."""
+
+READ_BYTES = 64 << 10
+"""Bytes read at once: below what the C library takes from the system anew each time (128 KiB)."""
+
+LOOKS = 4
+"""Rounds of the event loop between a connect and the first question. An answer ahead of it shows here, if anywhere."""
 
 TOO_MUCH = "more bytes than one target may send"
 
@@ -174,39 +184,176 @@ class Alarm:
 # ---- connecting ------------------------------------------------------------------------------------------------------
 
 
-async def connect(address: tuple[str, int], alarm: Alarm, seconds: float) -> socket.socket:
-    """A connected socket. Raises `Ended` for what the host did, ScannerFault for what this machine lacks.
+Socket = socket.socket
 
-    No exception is made on the way for a refusal: of all targets in the world, most end here.
+
+class Sockets:
+    """Our sockets, watched by one epoll that the event loop watches as a whole, and the deadlines of their connects.
+
+    To register a socket with the loop, and a timer for it, costs more than to be refused; most targets of the world end
+    there. The epoll is open while there is a socket in it, or all the time between `hold` and `close`. Raises
+    ScannerFault where there is no epoll, or no descriptor for it.
     """
-    try:
-        sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, socket.SOCK_STREAM)
-    except OSError as problem:
-        raise _not_connected(problem.errno or 0, address) from None
-    try:
-        sock.setblocking(False)
-        number = sock.connect_ex(address)
-        if number == errno.EINPROGRESS:
-            number = await _outcome(sock, alarm, seconds)
-    except BaseException:
+
+    def __init__(self) -> None:
+        self._ready: dict[int, Callable[[], None]] = {}
+        self._dials: list[tuple[float, int, Dial]] = []
+        self._count = itertools.count()
+        self._epoll: select.epoll | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._held = False
+
+    def hold(self) -> None:
+        """Keep the epoll open until `close`."""
+        self._held = True
+
+    def close(self) -> None:
+        """Give up every connect under way, and let the epoll go."""
+        for _, _, dial in self._dials:
+            dial.give_up()
+        self._dials.clear()
+        self._held = False
+        self._rest()
+
+    def watch(self, sock: socket.socket, events: int, ready: Callable[[], None]) -> None:
+        """Call `ready` when any of these events (select.EPOLLIN…) happens, instead of what was watched before."""
+        epoll, number = self._epoll or self._open(), sock.fileno()
+        if number in self._ready:
+            epoll.modify(number, events)
+        else:
+            epoll.register(number, events)
+        self._ready[number] = ready
+
+    def part_from(self, sock: socket.socket) -> None:
+        """Watch a socket no more: somebody else will."""
+        if self._ready.pop(sock.fileno(), None) is not None and self._epoll is not None:
+            self._epoll.unregister(sock.fileno())
+        self._rest()
+
+    def end(self, sock: socket.socket) -> None:
+        """Close a socket; with it, the epoll forgets it."""
+        self._ready.pop(sock.fileno(), None)
         sock.close()
-        raise
-    if number:
-        sock.close()
-        raise _not_connected(number, address)
-    return sock
+        self._rest()
+
+    def limit(self, dial: Dial, seconds: float) -> None:
+        """Tell the dial when it is late. One timer for all: it rings for the first that is due."""
+        due = asyncio.get_running_loop().time() + seconds
+        heapq.heappush(self._dials, (due, next(self._count), dial))
+        if self._dials[0][2] is dial:
+            self._set()
+
+    def _open(self) -> select.epoll:
+        try:
+            self._epoll = epoll = select.epoll()
+        except (OSError, AttributeError) as problem:
+            words = problem.strerror if isinstance(problem, OSError) else "this system has no epoll: scan from Linux"
+            raise ScannerFault(f"cannot watch sockets: {words}") from None
+        self._loop = asyncio.get_running_loop()
+        self._loop.add_reader(epoll.fileno(), self._look)
+        return epoll
+
+    def _look(self) -> None:
+        """Tell who is ready. Who was watched only after the look is another socket with the same number."""
+        assert self._epoll is not None
+        found = [(number, self._ready.get(number)) for number, _ in self._epoll.poll(0)]
+        for number, ready in found:
+            if ready is not None and self._ready.get(number) is ready:
+                ready()
+
+    def _set(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_at(self._dials[0][0], self._ring)
+
+    def _ring(self) -> None:
+        self._timer, now = None, asyncio.get_running_loop().time() + TICK_S
+        while self._dials and (self._dials[0][2].over or self._dials[0][0] <= now):
+            heapq.heappop(self._dials)[2].late()
+        if self._dials:
+            self._set()
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        if self._ready or self._held:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._dials.clear()
+        if self._epoll is not None:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+            self._epoll = None
 
 
-async def _outcome(sock: socket.socket, alarm: Alarm, seconds: float) -> int:
-    """Waits for the end of a connect: 0 or its error number.
+Dialled = Callable[["socket.socket | Exception"], None]
+"""Told how a connect ended: a connected socket, an `Ended`, or a ScannerFault."""
 
-    What the kernel knows of the socket decides: the clock alone would blame the host when it is we who are late.
-    """
-    try:
-        await alarm.within(seconds, _writable(sock))
-    except TimeoutError:
-        return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) or (0 if _connected(sock) else errno.ETIMEDOUT)
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+def _ignore(found: socket.socket | Exception) -> None:
+    return None
+
+
+class Dial:
+    """One connect. No task, no future and, on the way to a refusal, no exception: that is how most targets end."""
+
+    __slots__ = ("_address", "_done", "_sock", "_sockets")
+
+    def __init__(self, sockets: Sockets, address: tuple[str, int], seconds: float, done: Dialled) -> None:
+        self._sockets, self._address, self._done = sockets, address, done
+        self._sock: socket.socket | None = None
+        try:
+            self._sock = sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, _NON_BLOCKING)
+            number = sock.connect_ex(address)
+            if number == errno.EINPROGRESS:
+                sockets.watch(sock, _CONNECTED, self.ready)
+                sockets.limit(self, seconds)
+                return
+        except OSError as problem:
+            number = problem.errno or errno.EIO
+        except BaseException:
+            self.give_up()
+            raise
+        self._end(number)
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._sock is None
+
+    def ready(self) -> None:
+        """The socket says that it has ended."""
+        assert self._sock is not None
+        self._end(self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+
+    def late(self) -> None:
+        """Its time is up. What the kernel knows decides: the clock would blame the host when it is we who are late."""
+        if (sock := self._sock) is not None:
+            number = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._end(number or (0 if _connected(sock) else errno.ETIMEDOUT))
+
+    def give_up(self) -> None:
+        """Tell nobody any more."""
+        sock, self._sock, self._done = self._sock, None, _ignore
+        if sock is not None:
+            self._sockets.end(sock)
+
+    def _end(self, number: int) -> None:
+        """Nothing of the conversation is kept: the dial itself stays until it would have been late."""
+        sock, done, self._done = self._sock, self._done, _ignore
+        if number or sock is None:
+            self.give_up()
+            done(_not_connected(number, self._address))
+        else:
+            self._sock = None
+            done(sock)
+
+
+_NON_BLOCKING = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
+_CONNECTED = getattr(select, "EPOLLOUT", 0) | getattr(select, "EPOLLONESHOT", 0)
+_READABLE = getattr(select, "EPOLLIN", 0)
 
 
 def _connected(sock: socket.socket) -> bool:
@@ -215,20 +362,65 @@ def _connected(sock: socket.socket) -> bool:
     return False
 
 
-async def _writable(sock: socket.socket) -> None:
-    loop = asyncio.get_running_loop()
-    done: asyncio.Future[None] = loop.create_future()
-    number = sock.fileno()
-    loop.add_writer(number, _settle, done)
+async def connect(sockets: Sockets, address: tuple[str, int], seconds: float) -> socket.socket:
+    """A connected socket. Raises `Ended` for what the host did, ScannerFault for what this machine lacks."""
+    ended: asyncio.Future[socket.socket | Exception] = asyncio.get_running_loop().create_future()
+    dial = Dial(sockets, address, seconds, partial(settle, ended))
     try:
-        await done
-    finally:
-        loop.remove_writer(number)
+        found = await ended
+    except BaseException:
+        dial.give_up()
+        if ended.done() and not ended.cancelled() and isinstance(late := ended.result(), socket.socket):
+            sockets.end(late)
+        raise
+    if isinstance(found, Exception):
+        raise found
+    return found
 
 
-def _settle(done: asyncio.Future[None]) -> None:
-    if not done.done():
-        done.set_result(None)
+def settle(future: asyncio.Future[_T], found: _T) -> None:
+    """Give a future its result, unless nobody waits for it any more."""
+    if not future.done():
+        future.set_result(found)
+
+
+class _Plain:
+    """A connected socket, read as it fills: what a transport is, for a fraction of its price.
+
+    A question is far smaller than any socket's buffer, so one that does not fit is a connection that is stuck.
+    """
+
+    __slots__ = ("_sock", "_sockets", "_wire")
+
+    def __init__(self, sock: socket.socket, sockets: Sockets, wire: Wire) -> None:
+        self._sock, self._sockets, self._wire = sock, sockets, wire
+        sockets.watch(sock, _READABLE, self._readable)
+
+    def write(self, data: bytes) -> None:
+        try:
+            if self._sock.send(data) < len(data):
+                raise BrokenPipeError
+        except OSError as problem:
+            self._lost(problem)
+
+    def abort(self) -> None:
+        self._sockets.end(self._sock)
+
+    def _readable(self) -> None:
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as problem:
+            return self._lost(problem)
+        if data:
+            self._wire.data_received(data)
+        else:
+            self._lost(None)
+
+    def _lost(self, problem: OSError | None) -> None:
+        self._sockets.end(self._sock)
+        self._wire.connection_lost(problem)
 
 
 # ---- certificates ----------------------------------------------------------------------------------------------------
@@ -408,17 +600,24 @@ class Wire(asyncio.Protocol):
     Lets nothing through but one reply to a question that was asked, and keeps its head as sent.
 
     Args:
-        sock: connected. alarm: of the task that will ask. limits, allowance: what the target may still send.
-        host, agent: the values of these two headers.
+        sock: connected. sockets: where it was. alarm: of the task that will ask.
+        limits, allowance: what the target may still send. host, agent: the values of these two headers.
     """
 
     def __init__(
-        self, sock: socket.socket, alarm: Alarm, limits: Limits, allowance: Allowance, host: str, agent: str
+        self,
+        sock: socket.socket,
+        sockets: Sockets,
+        alarm: Alarm,
+        limits: Limits,
+        allowance: Allowance,
+        host: str,
+        agent: str,
     ) -> None:
         self._sock: socket.socket | None = sock
-        self._alarm, self._limits, self._allowance = alarm, limits, allowance
+        self._sockets, self._alarm, self._limits, self._allowance = sockets, alarm, limits, allowance
         self._host, self._agent = host, agent
-        self._transport: asyncio.Transport | None = None
+        self._transport: asyncio.Transport | _Plain | None = None
         self._asked: Question | None = None
         self._answer: asyncio.Future[_Incoming] | None = None
         self._head = bytearray()
@@ -430,12 +629,17 @@ class Wire(asyncio.Protocol):
         self._gone: BaseException | None = None
 
     async def open(self) -> None:
-        """Take over the socket."""
-        await asyncio.get_running_loop().create_connection(lambda: self, sock=self._sock)
+        """Take over the socket, and let who speaks without being asked be heard."""
+        assert self._sock is not None
+        self._transport = _Plain(self._sock, self._sockets, self)
+        for _ in range(LOOKS):
+            await asyncio.sleep(0)
 
     async def open_tls(self, context: ssl.SSLContext, name: str, seconds: float) -> None:
         """Take over the socket and greet by TLS within `seconds`; `name` is the SNI, or "" for none."""
         loop, sock, self._sock = asyncio.get_running_loop(), self._sock, None
+        assert sock is not None
+        self._sockets.part_from(sock)
         opening = loop.create_connection(lambda: self, sock=sock, ssl=context, server_hostname=name)
         try:
             await self._alarm.within(seconds, opening)
@@ -444,7 +648,9 @@ class Wire(asyncio.Protocol):
 
     def certificate(self) -> Certificate | None:
         """What the server presented, if it did."""
-        link = self._transport.get_extra_info("ssl_object") if self._transport else None
+        link = None
+        if self._transport is not None and not isinstance(self._transport, _Plain):
+            link = self._transport.get_extra_info("ssl_object")
         der = link.getpeercert(True) if link else None
         return certificate(der) if der else None
 
@@ -506,7 +712,7 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
         elif self._sock is not None:
-            self._sock.close()
+            self._sockets.end(self._sock)
 
     # -- what the event loop calls --
 

@@ -15,6 +15,31 @@ from census.model import Outcome
 from census.suspect import Suspicions
 
 STOPPED = ("| 130 | A second Ctrl-C stopped the scan at once. |", "| 143 | A second SIGTERM did. |")
+SETTINGS = """\
+## Settings
+
+From the command line first, then from environment variables, then from `census.toml` in the working directory (or
+`--config FILE`). An option has one name in all three; in the environment it stands behind `CENSUS_` and its command,
+in the file below its command:
+
+```sh
+census scan targets.txt --rate 100
+CENSUS_SCAN_RATE=100 census scan targets.txt
+```
+
+```toml
+[scan]
+rate = 100
+contact = "mailto:me@example.org"
+
+[geo.install]
+folder = "databases"
+```
+
+A command, an option or a variable `CENSUS_…` that census does not have is refused, with the nearest that it has. Of no
+option, and known: `CENSUS_GEO`, the folder of geolocation databases. `CENSUS_API_KEY` belongs
+to others and is left alone.
+"""
 DECISIONS = "## Decisions, each with its reasons and figures"
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 NOTE = "<!-- Written by `make docs`; edit the source it names, not this page. -->\n"
@@ -22,14 +47,7 @@ NOTE = "<!-- Written by `make docs`; edit the source it names, not this page. --
 
 def cli_page() -> str:
     """Every command with its help, as click prints it."""
-    parts = [
-        NOTE,
-        "# The command line\n",
-        "Source: `census/cli.py`. Settings come from the command line first, then from",
-    ]
-    parts.append(
-        "environment variables (`CENSUS_SCAN_RATE=100`), then from `census.toml` (one table for each command).\n"
-    )
+    parts = [NOTE, "# The command line\n", "Source: `census/cli.py`.\n", SETTINGS]
     parts += _commands("census", main, None)
     parts.append("## Exit codes\n\n" + _exit_codes())
     return "\n".join(parts)

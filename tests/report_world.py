@@ -135,7 +135,10 @@ def january() -> World:
     models = [model(JANUARY, last, i, kind) for last, kinds in SERVED.items() for i, kind in enumerate(kinds)]
     by_name = {row["name"]: row for row in models}
     by_name["llama:7"] |= {"families_raw": ["llama", "clip"], "capabilities": ["completion"]}
-    by_name["distil:9"] |= {"family_raw": "Qwen2 "}
+    by_name["distil:9"] |= {"family_raw": "Qwen2 ", "is_distill": True, "base_family": "Qwen"}
+    by_name["distil:2"] |= {"is_distill": True, "base_family": "Qwen"}
+    by_name["llama:5"] |= {"uncensored": True}
+    by_name["gemma2:5"] |= {"brand_family": None, "base_family": "Gemma"}
     models.append(model(JANUARY, 8, 0, "bare", port=8000, digest=None))
     models.append(
         model(JANUARY, 13, 0, "qwen2", name="deepseek:cloud", family_raw="deepseek2", is_remote=True, quant="FP8")

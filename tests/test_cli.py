@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner, Result
 
-from census import errors
+from census import errors, settings
 from census.cli import main
 from tests.conftest import Census
 
@@ -80,7 +82,13 @@ def test_settings_come_from_a_file_then_the_environment_then_the_command_line(fo
     [
         ("[scan]\nrat = 3\n", "[scan] has no option 'rat'"),
         ("[scna]\nrate = 3\n", "[scna] is not a command"),
+        ("[scna]\nrate = 3\n", "did you mean scan?"),
         ("rate = 3\n", "[rate] is not a command"),
+        ("[geo]\nfolder = 'x'\n", "[geo] has no option 'folder'; it knows [geo.install], [geo.status]"),
+        ("[geo.install]\nfodler = 'x'\n", "[geo.install] has no option 'fodler'; it knows folder"),
+        ("[geo.instal]\nfolder = 'x'\n", "[geo] has no option 'instal'"),
+        ("[scan.rate]\nvalue = 3\n[geo]\ninstall = 3\n", "[geo] has no option 'install'"),
+        ("[runs.all]\noutput = 'x'\n", "[runs] has no option 'all'"),
         ("[scan\n", "census.toml"),
     ],
 )
@@ -114,6 +122,93 @@ def test_every_option_has_the_environment_variable_of_its_name(folder: Path, mon
     monkeypatch.setenv("CENSUS_SCAN_BLOCKLIST_FILE", "blocked.txt")
     result = run("scan", "-", "--allow-private", "--dryrun", stdin="127.0.0.1\n")
     assert "nothing left to ask" in result.stderr
+
+
+def _options(command: click.Command, path: str = "census") -> Iterator[tuple[str, click.Option]]:
+    yield from ((path, option) for option in command.params if isinstance(option, click.Option))
+    if isinstance(command, click.Group):
+        for name, child in command.commands.items():
+            yield from _options(child, f"{path} {name}")
+
+
+@pytest.mark.parametrize(("path", "option"), list(_options(main)), ids=lambda part: getattr(part, "name", None))
+def test_an_option_has_one_name_everywhere(path: str, option: click.Option) -> None:
+    """So the variable and the key of census.toml are what a reader of the help expects."""
+    assert settings.flag(option).replace("-", "_") == option.name
+
+
+def test_click_and_we_agree_on_the_name_of_every_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    known = list(settings.variables(main))
+    for path, option in _options(main):
+        prefix = path.upper().replace(" ", "_")
+        context = click.Context(click.Command("any"), auto_envvar_prefix=prefix)
+        variable = f"{prefix}_{option.name}".upper()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setenv(variable, "7")
+            assert (option.resolve_envvar_value(context) == "7") is (variable in known), variable
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("CENSUS_SCAN_RAET", "did you mean CENSUS_SCAN_RATE?"),
+        ("CENSUS_SIMULATE_POPULATION_HOST", "did you mean CENSUS_SIMULATE_POPULATION_HOSTS?"),
+        ("CENSUS_VERSION", "sets no option"),
+        ("CENSUS_X", "rename it or unset it"),
+    ],
+)
+def test_an_unknown_variable_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str) -> None:
+    monkeypatch.setenv(name, "1")
+    result = run("runs")
+    assert result.exit_code == 2
+    assert f"{name} in the environment" in result.stderr
+    assert words in result.stderr
+
+
+@pytest.mark.parametrize("name", ["CENSUS_GEO", "CENSUS_API_KEY", "CENSUSTAKER", "CENSUS_REPORT_RUN"])
+def test_a_variable_that_means_something_is_not(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, str(folder))
+    assert run("runs").exit_code == 0
+
+
+def test_a_command_below_a_command_has_its_table_and_its_variables(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The places of `geo install`, told by the error that names the folder, for none can be made below a file."""
+    (folder / "file").touch()
+    monkeypatch.setenv("PATH", str(folder))
+    (folder / "npm").write_text("#!/bin/sh\n")
+    (folder / "npm").chmod(0o755)
+    (folder / "census.toml").write_text('[geo.install]\nfolder = "file/in-the-toml"\n')
+    assert "file/in-the-toml" in run("geo", "install").stderr
+    monkeypatch.setenv("CENSUS_GEO_INSTALL_FOLDER", "file/in-the-environment")
+    assert "file/in-the-environment" in run("geo", "install").stderr
+    assert "file/on-the-line" in run("geo", "install", "--folder", "file/on-the-line").stderr
+
+
+HEAVY = ("duckdb", "pyarrow", "aiohttp", "numpy", "rich", "cryptography", "mmdb_writer", "asyncio", "ssl")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "also"),
+    [
+        (["--version"], ()),
+        (["--help"], ()),
+        (["scan", "--help"], ()),
+        (["report", "--help"], ()),
+        (["simulate", "population", "--help"], ()),
+        (["classify", "qwen2.5:7b"], ()),
+        (["completion", "bash"], ("asyncio", "ssl")),
+        (["geo", "status"], ()),
+    ],
+    ids=lambda part: " ".join(part) or "nothing",
+)
+def test_a_command_loads_what_it_needs_and_no_more(folder: Path, arguments: list[str], also: tuple[str, ...]) -> None:
+    code = "import sys; from census.cli import main; main(sys.argv[1:], standalone_mode=False); print(*sys.modules)"
+    result = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    loaded = set(result.stdout.splitlines()[-1].split())
+    assert "census.cli" in loaded
+    assert sorted(loaded & set(HEAVY) - set(also)) == []
 
 
 def test_nothing_to_resume_is_an_error(folder: Path) -> None:

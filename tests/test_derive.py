@@ -278,12 +278,12 @@ def located(tmp_path: Path) -> Path:
     return places
 
 
-PLACES = "SELECT country, asn, network_type, network_rule FROM hosts"
+PLACES = "SELECT country, asn, network_type, network_rule, place_source FROM hosts"
 
 
 def test_places_are_looked_up_in_the_databases_of_the_scan(located: Path, tmp_path: Path) -> None:
     was = rows(tmp_path, PLACES)
-    assert was[0][0] is not None
+    assert was[0][0] is not None and was[0][-1] == "places.mmdb"
     done = derive.derive(tmp_path, RUN)
     assert done.places == "places are looked up in places.mmdb, as in the scan"
     assert rows(tmp_path, PLACES) == was

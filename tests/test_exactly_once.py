@@ -188,7 +188,7 @@ class Backwards(datetime):
 def test_a_clock_set_back_changes_times_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     world = World.load(exactly_once.scenario(tmp_path, 0.05))
     settings = simulated_settings(world, tmp_path)
-    for module in ("census.scan", "census.probe"):
+    for module in ("census.scan", "census.wire"):
         monkeypatch.setattr(f"{module}.datetime", Backwards, raising=False)
     with scan.draft_of(settings, scan.load_targets(settings), tmp_path / "out") as draft:
         run = asyncio.run(take(draft, world, Silent())).publish()

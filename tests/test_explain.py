@@ -12,6 +12,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from census import derive, explain
+from census.classify import MAX_LINE, READ_SIZE, answers
 from census.cli import main
 from census.errors import SnapshotError, UsageError
 from census.identify import Rules, View, parse_reply
@@ -144,6 +145,7 @@ def test_where_todays_rules_differ_both_are_told(stages: Stages, tmp_path: Path)
     ("address", "message"),
     [
         ("240.9.9.9", "240.9.9.9 was not asked in this run"),
+        (" 240.9.9.9\r", "240.9.9.9 was not asked in this run"),  # cut out of a CSV file
         ("240.3.0.1:80", "240.3.0.1:80 was not asked on that port; it was on 11434"),
     ],
 )
@@ -243,6 +245,7 @@ def test_a_file_and_names_and_their_reasons(tmp_path: Path) -> None:
     assert "-> brand family    Qwen\n" in text
     assert "because         qwen: data/families.toml: Qwen, by " in text
     assert "evil\\x1b[2J\n  -> unknown" in text
+    assert classify("-", given="llama3\n").stdout == classify(given="llama3\n").stdout == classify("llama3").stdout
     assert classify().exit_code == 2
 
 
@@ -260,11 +263,11 @@ class Dripping(io.RawIOBase):
 
 def test_what_has_come_is_answered_before_more_is_read() -> None:
     had: list[str] = []
-    for text in explain.answers(Dripping([b"llama3\n", b"qwen2\n", b"phi3\n"], had), "pipe", "jsonl"):  # type: ignore[arg-type]
+    for text in answers(Dripping([b"llama3\n", b"qwen2\n", b"phi3\n"], had), "pipe", "jsonl"):  # type: ignore[arg-type]
         had.append(text)
     assert [json.loads(text)["brand_family"] for text in had] == ["Llama", "Qwen", "Phi"]
 
 
 def test_a_line_without_an_end_is_refused() -> None:
     with pytest.raises(UsageError, match="pipe: a line is longer than"):
-        list(explain.answers(io.BytesIO(b"x" * (explain.MAX_LINE + explain.READ_SIZE)), "pipe", "jsonl"))
+        list(answers(io.BytesIO(b"x" * (MAX_LINE + READ_SIZE)), "pipe", "jsonl"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -10,22 +11,26 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 FILES = sorted((ROOT / "census").rglob("*.py"))
 
-NOUNS = {"model", "hostile", "errors", "resources"}
+NOUNS = {"model", "hostile", "errors", "resources", "choices"}
 """What any file may import: nouns and their helpers."""
 
 STAGES = {"targets", "pace", "probe", "identify", "families", "suspect", "locate", "snapshot", "query", "report"}
 
 ALSO = {
     "probe": {"wire"},
+    "classify": {"families"},
     "snapshot": {"schema", "manifest", "duck"},
     "manifest": {"schema", "duck"},
     "query": {"schema", "manifest", "duck"},
     "report": {"query", "schema", "duck", "summaries"},
     "summaries": {"manifest", "schema", "duck"},
-    "inference": {"study", "report", "query", "summaries", "manifest", "schema", "duck"},
+    "inference": {"estimators", "study", "report", "query", "summaries", "manifest", "schema", "duck"},
     "study": {"report", "query", "summaries", "manifest", "schema", "duck"},
 }
 """What a file may import beside the nouns: the probe rests on the wire; storage, queries and reports on each other."""
+
+AT_THE_DOOR = NOUNS | {"settings", "__version__", "__main__"}
+"""What the command line may import before it knows the command: a stage is imported by the command that needs it."""
 
 JOINERS = {"scan", "derive", "explain", "cli", "check", "__main__", "simulate"}
 """The corridor, the second reading, the account, the command line, the gate over data/ and the simulated internet."""
@@ -46,8 +51,13 @@ def _place(path: Path) -> str:
 
 
 def _imports(path: Path) -> set[str]:
+    """What a file imports anywhere: at its top, inside functions, and for its annotations alone."""
+    return _imported(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+
+
+def _imported(nodes: Iterable[ast.AST]) -> set[str]:
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in nodes:
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -67,6 +77,12 @@ def test_a_stage_imports_nouns_and_nothing_else_of_ours(path: Path) -> None:
     allowed = NOUNS | ALSO.get(place, set()) | {place}
     unknown = _ours(path) - allowed - {"__version__"}
     assert not unknown, f"{place} imports {sorted(unknown)}"
+
+
+def test_the_command_line_imports_no_stage_before_it_knows_the_command() -> None:
+    tree = ast.parse((ROOT / "census" / "cli.py").read_text(encoding="utf-8"))
+    at_once = _imported([node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)])
+    assert {name.split(".")[1] for name in at_once if name.startswith("census.")} <= AT_THE_DOOR
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -1,35 +1,220 @@
-"""Estimates: figures on paper, and intervals that cover what is known."""
+"""Estimates: figures on paper, from rows as from numbers, and intervals that cover what is known."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from datetime import date, timedelta
+from typing import Any
+
+import duckdb
 import numpy as np
 import pytest
 
-from census import inference
+from census import estimators, inference, report, study, summaries
+from tests.report_world import Row, connect, host, model, probe, run
+
+# --- on paper --------------------------------------------------------------------------------------------------------
+
+START = date(2025, 3, 31)
+"""A Monday: the first day of four weeks, of which 16 April is missed."""
+
+DAYS = [START + timedelta(days=i) for i in range(28) if i != 16]
+
+SEEN: dict[int, tuple[range, list[str], str]] = {
+    1: (range(28), ["llama", "qwen2"], "Hyperscaler"),
+    2: (range(10), ["llama"], "Hyperscaler"),
+    3: (range(14, 28), ["qwen2", "gemma2"], "Academic"),
+    4: (range(1, 2), [], "Academic"),
+}
+"""Days since START, models and tier of each host. 2 and 4 are asked in vain until the end; 1 is upgraded on day 20."""
+
+
+def _world() -> dict[str, list[Row]]:
+    rows: dict[str, list[Row]] = {"runs": [], "probes": [], "hosts": [], "models": []}
+    for day in DAYS:
+        run_id = f"{day:%Y%m%d}T020000Z-aaaa"
+        rows["runs"].append(run(run_id))
+        for last, (days, kinds, tier) in SEEN.items():
+            since = (day - START).days
+            there = since in days
+            if since >= days[0]:
+                rows["probes"].append(probe(run_id, last, server="ollama" if there else None))
+            if there:
+                stated = "0.10.0" if last == 1 and since >= 20 else "0.9.0"
+                families = sorted(kinds)
+                changes: Row = {"tier": tier, "families": families, "server_version": stated, "n_running": 0}
+                rows["hosts"].append(host(run_id, last, len(kinds), **changes))
+                rows["models"] += [model(run_id, last, i, kind) for i, kind in enumerate(kinds)]
+    return rows
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[duckdb.DuckDBPyConnection]:
+    known = {name: word.sql for name, word in summaries.words().items()}
+    with connect(_world()) as connection:
+        for name in summaries.names():
+            connection.execute(f"CREATE TABLE {name} AS {summaries.composed(f'SELECT * FROM {name}', known)}")
+        yield connection
+
+
+def _rows(world: duckdb.DuckDBPyConnection, name: str) -> list[dict[str, Any]]:
+    return inference.run(world, name).to_pylist()
+
+
+def test_every_estimate_has_a_file_and_is_tested_here() -> None:
+    assert inference.check() == []
+    assert set(inference.estimates()) == {
+        *("churn", "concentration", "context", "lift", "origins_by_month", "population", "sensitivity", "stability"),
+        *("survival", "trends", "upgrades"),
+    }
+    assert not set(inference.estimates()) & {*report.reports(), study.NAME}
+
+
+def test_lift(world: duckdb.DuckDBPyConnection) -> None:
+    """llama and qwen2 on 1 of 3 hosts with a family, each on 2: 1 * 3 / (2 * 2)."""
+    rows = {tuple(sorted((row["family_a"], row["family_b"]))): row for row in _rows(world, "lift")}
+    assert rows["llama", "qwen2"]["lift"] == pytest.approx(3 / 4)
+    assert rows["gemma2", "qwen2"]["lift"] == pytest.approx(3 / 2)
+    assert rows["gemma2", "llama"]["hosts"] == 0
+
+
+def test_concentration(world: duckdb.DuckDBPyConnection) -> None:
+    """Pairs: llama 2, qwen2 2, gemma2 1 of 5: 9/25. Observations 1, 10, 13, 27: (-3*1 -1*10 +1*13 +3*27) / (4*51)."""
+    rows = {row["figure"]: row for row in _rows(world, "concentration")}
+    assert rows["herfindahl_hirschman"]["value"] == pytest.approx(9 / 25)
+    assert rows["effective_families"]["value"] == pytest.approx(25 / 9)
+    assert rows["gini_of_observations"]["value"] == pytest.approx(81 / 204)
+    assert all(row["low"] <= row["value"] <= row["high"] for row in rows.values())
+
+
+def test_survival(world: duckdb.DuckDBPyConnection) -> None:
+    """Lives of 1 (gone), 10 (gone), 14 and 28 days (both still there): 3/4 beyond a day, 3/4 * 2/3 beyond ten."""
+    rows = {(row["tier"], row["day"]): row for row in _rows(world, "survival")}
+    assert rows["all", 1]["still_there_share"] == pytest.approx(3 / 4)
+    assert rows["all", 30]["still_there_share"] == pytest.approx(1 / 2)
+    assert (rows["all", 1]["hosts"], rows["all", 1]["gone"]) == (4, 2)
+    assert rows["Hyperscaler", 30]["still_there_share"] == pytest.approx(1 / 2)
+
+
+def test_churn(world: duckdb.DuckDBPyConnection) -> None:
+    rows = [(r["hosts"], r["new_hosts"], r["back_hosts"], r["last_seen_hosts"]) for r in _rows(world, "churn")]
+    assert rows == [(3, 3, 0, 1), (2, 0, 0, 1), (2, 1, 0, 0), (2, 0, 0, 0)]
+
+
+def test_population(world: duckdb.DuckDBPyConnection) -> None:
+    """Everybody answers while there, so that those who answer are all."""
+    rows = {row["day"]: row for row in _rows(world, "population")}
+    assert len(rows) == len(DAYS) - 2
+    assert (rows[START + timedelta(1)]["answered"], rows[START + timedelta(1)]["hosts"]) == (3, 3)
+    assert rows[START + timedelta(12)]["answered"] == 1
+
+
+def test_stability(world: duckdb.DuckDBPyConnection) -> None:
+    """March has llama 2 and qwen2 1; April llama 2, qwen2 2, gemma2 1: the second is a tie."""
+    (row,) = _rows(world, "stability")
+    assert (row["month"], row["families"]) == (date(2025, 4, 1), 2)
+
+
+def test_upgrades(world: duckdb.DuckDBPyConnection) -> None:
+    """One upgrade; spans of 27, 9 and 13 days; 4 was seen on one day alone. Nothing is 90 days old."""
+    rows = {row["tier"]: row for row in _rows(world, "upgrades")}
+    years = (27 + 9 + 13) / 365.25
+    assert (rows["all"]["endpoints"], rows["all"]["upgrades"]) == (3, 1)
+    assert rows["all"]["a_year"] == pytest.approx(1 / years)
+    assert rows["all"]["a_year_low"] == pytest.approx(0.0253178 / years, rel=1e-4)
+    assert rows["all"]["a_year_high"] == pytest.approx(5.5716434 / years, rel=1e-4)
+    assert (rows["Academic"]["upgrades"], rows["all"]["judged"], rows["all"]["outdated_share"]) == (0, 0, None)
+
+
+def test_outdated_is_what_others_had_left_behind_for_ninety_days() -> None:
+    """Three endpoints stated 0.10.0 on 1 January; by April, of two more, the one of 0.9.0 is outdated."""
+    with connect({}) as connection:
+        rows: dict[str, list[Row]] = {"runs": [], "hosts": [], "probes": [], "models": []}
+        for day, versions in (
+            ("20250101", {1: "0.10.0", 2: "0.10.0", 3: "0.10.0"}),
+            ("20250405", {4: "0.9.0", 5: "0.10.0"}),
+        ):
+            run_id = f"{day}T000000Z-aaaa"
+            rows["runs"].append(run(run_id))
+            rows["hosts"] += [host(run_id, last, 0, server_version=version) for last, version in versions.items()]
+        with connect(rows) as connection:
+            told = inference.run(connection, "upgrades").to_pylist()[0]
+    assert (told["judged"], told["outdated"], told["outdated_share"]) == (2, 1, 0.5)
+
+
+def test_trends(world: duckdb.DuckDBPyConnection) -> None:
+    rows = {(row["family"], row["month"]): row for row in _rows(world, "trends")}
+    april = rows["llama", date(2025, 4, 1)]
+    assert (april["hosts"], april["share"], april["change"]) == (2, 2 / 4, "")
+    assert rows["qwen2", date(2025, 3, 1)]["share"] == 1 / 2
+
+
+def test_origins_by_month(world: duckdb.DuckDBPyConnection) -> None:
+    rows = {(r["notion"], r["month"], r["country"]): r["hosts"] for r in _rows(world, "origins_by_month")}
+    assert rows == {
+        ("brand", date(2025, 3, 1), "US"): 2, ("brand", date(2025, 3, 1), "CN"): 1,
+        ("brand", date(2025, 4, 1), "US"): 3, ("brand", date(2025, 4, 1), "CN"): 2,
+        ("weights", date(2025, 3, 1), "US"): 2, ("weights", date(2025, 3, 1), "CN"): 1,
+        ("weights", date(2025, 4, 1), "US"): 3, ("weights", date(2025, 4, 1), "CN"): 2,
+    }  # fmt: skip
+
+
+def test_sensitivity(world: duckdb.DuckDBPyConnection) -> None:
+    """Missing are 3 of 27 days; nobody was there on those alone, and two hosts on each: 51 observations become 45."""
+    rows = {row["id"]: row for row in _rows(world, "sensitivity")}
+    assert rows["S2"]["value"] == 51
+    assert (rows["S3"]["value"], rows["S3"]["a_tenth_of_days_missing"]) == (27, 24)
+    assert rows["S2"]["a_tenth_of_days_missing"] == 45
+    assert (rows["S1"]["value"], rows["S1"]["without_suspects"], rows["S1"]["a_tenth_of_days_missing"]) == (4, 4, 4)
+
+
+def test_the_published_indicators_stand_beside_what_was_measured(world: duckdb.DuckDBPyConnection) -> None:
+    rows = _rows(world, "context")
+    by_id = {row["id"]: row for row in rows if row["id"]}
+    assert {"downloads-cn", "misquoted-pair", "enterprise-open"} <= set(by_id)
+    assert all("not comparable" in row["warning"] for row in rows)
+    assert all(
+        row["publisher"] and row["population"] and row["period"] and row["reported_in"] for row in by_id.values()
+    )
+    assert (by_id["downloads-cn"]["measured"], by_id["downloads-cn"]["share_of_models"]) == ("origin CN", 2 / 5)
+    assert (by_id["enterprise-llama"]["measured"], by_id["enterprise-llama"]["share_of_hosts"]) == (
+        "brand Llama",
+        1 / 2,
+    )
+    assert by_id["enterprise-open"]["measured"] is None
+    assert {row["measured"] for row in rows if row["id"] is None} >= {"family gemma2", "brand Gemma"}
+
+
+def test_what_is_printed_says_how_and_that_it_is_synthetic(world: duckdb.DuckDBPyConnection) -> None:
+    one, rows = inference.estimates()["churn"], inference.run(world, "churn")
+    assert report.SYNTHETIC in str(inference.render(one, rows, "table", synthetic=True))
+    assert one.method in str(inference.render(one, rows, "markdown"))
+    told = json.loads(inference.render(one, rows, "json", synthetic=True))
+    assert (told["synthetic"], told["method"]) == (True, one.method)
+
+
+# --- numbers ---------------------------------------------------------------------------------------------------------
 
 
 def test_gini_on_paper() -> None:
     """1 1 2 2 4: (-4*1 - 2*1 + 0*2 + 2*2 + 4*4) / (5 * 10)."""
-    assert inference.gini(np.array([1, 1, 2, 2, 4]), np.ones(5)) == pytest.approx(14 / 50)
-    assert inference.gini(np.array([1, 2, 4]), np.array([2.0, 2.0, 1.0])) == pytest.approx(14 / 50)
+    assert estimators.gini(np.array([1, 1, 2, 2, 4]), np.ones(5)) == pytest.approx(14 / 50)
+    assert estimators.gini(np.array([1, 2, 4]), np.array([2.0, 2.0, 1.0])) == pytest.approx(14 / 50)
 
 
 def test_lift_on_paper() -> None:
-    low, lift, high = inference.lift_interval(30, 60, 40, 100)
+    low, lift, high = estimators.lift_interval(30, 60, 40, 100)
     assert lift == pytest.approx(30 * 100 / (60 * 40))
     assert low is not None and high is not None and low < 1.25 < high
-    assert inference.lift_interval(0, 5, 5, 100) == (None, 0.0, None)
+    assert estimators.lift_interval(0, 5, 5, 100) == (None, 0.0, None)
 
 
-def test_the_interval_of_the_lift_covers_at_its_rate() -> None:
-    """Two independent families: the lift is 1; 95 % intervals miss it in some 5 % of 1,000 draws."""
-    rng = np.random.default_rng(5)
-    missed = 0
-    for _ in range(1000):
-        a, b = rng.random(2000) < 0.4, rng.random(2000) < 0.3
-        low, _, high = inference.lift_interval(float((a & b).sum()), float(a.sum()), float(b.sum()), 2000)
-        missed += not (low is not None and high is not None and low <= 1 <= high)
-    assert 25 <= missed <= 80
+def test_wilson_on_paper() -> None:
+    """10 of 100, as in Newcombe (1998); nothing is known of none."""
+    assert estimators.wilson(10, 100) == pytest.approx((0.05523, 0.17437), abs=1e-5)
+    assert estimators.wilson(0, 0) == (None, None)
+    assert estimators.wilson(0, 20)[0] == 0
 
 
 def test_the_null_model_keeps_sizes_and_families() -> None:
@@ -39,25 +224,16 @@ def test_the_null_model_keeps_sizes_and_families() -> None:
     matrix = np.zeros((len(sizes), 6))
     for row, size in enumerate(sizes):
         matrix[row, rng.choice(6, size, replace=False)] = 1
-    expected, _ = inference._of_sizes(sizes, matrix.sum(axis=0))
+    expected, _ = estimators.pairs_of_sizes(sizes, matrix.sum(axis=0))
     ratio = (matrix.T @ matrix)[0, 1] / expected[0, 1]
     assert ratio == pytest.approx(0.9, abs=0.12)
 
 
-def test_recapture_covers_a_population_whose_hosts_answer_alike() -> None:
-    rng = np.random.default_rng(1)
-    covered = 0
-    for _ in range(200):
-        seen = rng.random((3, 5000)) < 0.8
-        around = seen[0] & seen[2]
-        found = inference.recaptured(
-            [(int(seen[1].sum()), int((around & seen[1]).sum()), int((around & ~seen[1]).sum()))]
-        )
-        covered += found["low"] <= 5000 <= found["high"]
-    assert covered >= 180
-
-
-def test_the_published_indicators_carry_their_warning() -> None:
-    rows = inference.ESTIMATES["context"].run(None).to_pylist()  # type: ignore[arg-type]
-    assert {row["id"] for row in rows} >= {"downloads-cn", "misquoted-pair"}
-    assert all("not comparable" in row["warning"] and row["publisher"] and row["reported_in"] for row in rows)
+def test_a_step_and_a_bend_are_found_where_they_are() -> None:
+    rng = np.random.default_rng(3)
+    noise = rng.normal(0, 0.02, 40)
+    level = np.cumsum(noise)
+    assert estimators.breaks(level) == []
+    assert estimators.breaks(level + np.where(np.arange(40) >= 17, 0.3, 0)) == [(17, "step")]
+    ((at, kind),) = estimators.breaks(level + 0.06 * np.maximum(np.arange(40) - 20, 0))
+    assert kind == "bend" and abs(at - 21) <= 3

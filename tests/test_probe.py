@@ -646,7 +646,7 @@ def test_what_was_answered_counts_though_it_ends_badly() -> None:
 
 
 async def opened(sock: socket.socket) -> wire.Wire:
-    line = wire.Wire(sock, wire.Alarm(), PATIENT, wire.Allowance(10_000), "240.0.0.1", AGENT)
+    line = wire.Wire(sock, wire.Sockets(), wire.Alarm(), PATIENT, wire.Allowance(10_000), "240.0.0.1", AGENT)
     await line.open()
     return line
 
@@ -720,7 +720,7 @@ def test_a_body_of_exactly_the_cap_is_whole() -> None:
 
 
 def test_all_bodies_together_are_bounded() -> None:
-    told, _ = run(zoo.endless_body, *[TAGS] * 8, limits=replace(PATIENT, max_body=100_000, max_target_bytes=1_500_000))
+    told, _ = run(zoo.endless_body, *[TAGS] * 8, limits=replace(PATIENT, max_body=100_000, max_target_bytes=700_000))
     assert told.outcome is Outcome.SUCCESS
     assert told.error == "more bytes than one target may send"
     assert 1 <= len(told.replies) < 8

@@ -85,8 +85,9 @@ def test_runs_are_chosen_by_name_and_time(out, options, found):
 def test_what_cannot_be_chosen(out, tmp_path):
     with pytest.raises(SnapshotError, match=f"no finished run x; there are: {RUN}, {LATER}"):
         query.connect(out, runs=["x"])
-    with pytest.raises(QueryError, match="not a time"):
-        query.connect(out, since="yesterday")
+    for text in ("yesterday", "2026-1-1"):  # the second has the digits of November
+        with pytest.raises(QueryError, match="not a time"):
+            query.connect(out, since=text)
     with pytest.raises(SnapshotError, match="no such folder"):
         query.connect(tmp_path / "nowhere")
     (tmp_path / "again").symlink_to(out, target_is_directory=True)

@@ -21,6 +21,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from census import report
+from census.choices import FAMILIES, REPORT_FORMATS
 from census.errors import DataError, QueryError, SnapshotError
 from tests import findings
 from tests import report_world as world
@@ -109,6 +110,16 @@ def test_a_pairs_share_is_not_a_familys_share(january: duckdb.DuckDBPyConnection
     assert family["share_of_known"] == pytest.approx(7 / 10)
 
 
+def test_derivatives_on_paper(january: duckdb.DuckDBPyConnection) -> None:
+    """Of 23 models: a distil on .2 and .9, an uncensored Llama and a Gemma without a brand on .5, a Dolphin on .8."""
+    found = {(row[0], row[1]): row[2] for row in rows(report.ask(january, "derivatives"), "kind", "weights", "models")}
+    assert found["distil", "all"] == found["distil", "Qwen"] == 2
+    assert found["fine-tune", "all"] == 3
+    assert {weights for kind, weights in found if kind == "fine-tune"} == {"all", "Llama", "Gemma", "Yi"}
+    assert found["nothing known", "all"] == 1
+    assert sum(models for (_, weights), models in found.items() if weights == "all") == 23
+
+
 def test_suspects_out_in_or_alone(january: duckdb.DuckDBPyConnection) -> None:
     """Without .12: both on 4, llama 7, qwen2 6, 9 hosts with a family, 6 with two."""
     answer = report.ask(january, "codeployment", suspects="exclude")
@@ -128,7 +139,7 @@ def test_embedding_families_can_be_left_out(january: duckdb.DuckDBPyConnection) 
 
 
 def test_projectors_and_cloud_models_make_no_pair(january: duckdb.DuckDBPyConnection) -> None:
-    for by in report.FAMILIES:
+    for by in FAMILIES:
         names = {name for pair in pairs(report.ask(january, "codeployment", by=by)) for name in pair}
         assert not names & {"clip", "deepseek2"}
     assert ("Dolphin", "Qwen") in pairs(report.ask(january, "codeployment", by="lineage"))
@@ -218,14 +229,14 @@ def test_no_figure_depends_on_the_order_of_rows(january: duckdb.DuckDBPyConnecti
     with world.connect(shuffled) as connection:
         for name in ONE_RUN:
             mixed, sorted_ = report.ask(connection, name), report.ask(january, name)
-            for format in report.FORMATS:
+            for format in REPORT_FORMATS:
                 assert report.render(mixed, format) == report.render(sorted_, format)
 
 
 def test_a_run_that_found_nobody_is_an_answer_too() -> None:
     with world.connect({"runs": [world.run(world.JANUARY)]}) as connection:
         answers = {name: report.ask(connection, name) for name in ONE_RUN}
-    assert all(report.render(answer, format) for answer in answers.values() for format in report.FORMATS)
+    assert all(report.render(answer, format) for answer in answers.values() for format in REPORT_FORMATS)
     assert "(no rows)" in str(report.render(answers["families"], "table"))
 
 

@@ -25,6 +25,7 @@ from cryptography import x509
 from census import hostile, resources
 from census.errors import CensusError, DataError
 from census.identify import Rules, parse_reply
+from census.locate import Networks
 from census.model import Model, Outcome, Question, Reply, Target
 from census.probe import Limits, Prober, user_agent
 from census.simulate import Host, Internet, World, serve
@@ -600,6 +601,15 @@ def test_every_inventory_and_every_kind_of_network_is_used(world: World) -> None
     wheres = [group["where"] for group in scenario["group"]]
     used = {kind for where in wheres for kind in ([where] if isinstance(where, str) else where)}
     assert used == {site.kind for site in world.sites}
+
+
+SITES = tomllib.loads(resources.data("simulate", "networks.toml").read_text(encoding="utf-8"))["site"]
+
+
+@pytest.mark.parametrize("site", SITES, ids=lambda site: f"{site['kind']} {site.get('asn')} {site.get('city')}")
+def test_a_simulated_network_is_of_the_kind_that_we_say_the_real_one_is(site: dict[str, Any]) -> None:
+    said, _, _ = Networks.load().classify(site.get("asn"), site.get("as_name"))
+    assert said == {"fixed-access": "fixed-access telecom", "unlisted": None}.get(site["kind"], site["kind"])
 
 
 def test_one_digest_is_one_model() -> None:

@@ -15,6 +15,7 @@ import duckdb
 import pytest
 
 from census import duck, query, report, study, summaries
+from census.choices import SUSPECTS
 from census.errors import QueryError
 from census.manifest import published
 from tests import findings
@@ -205,7 +206,7 @@ def test_added_is_as_summed_at_once(runs: Path) -> None:
 MANY = sorted(set(report.reports()) - {"compare"})
 
 
-@pytest.mark.parametrize("suspects", report.SUSPECTS)
+@pytest.mark.parametrize("suspects", SUSPECTS)
 def test_reports_say_the_same_from_summaries(runs: Path, suspects: str) -> None:
     options: dict[str, Any] = {"since": "2026", "suspects": suspects}
     names = [name for name in MANY if name != "outcomes" or suspects == "include"]

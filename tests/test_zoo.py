@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 from census import duck, hostile, identify, probe, query, report, scan, snapshot, wire
+from census.choices import REPORT_FORMATS
 from census.model import Conversation, Target
 from census.simulate import Host, World
 from census.simulate.misbehave import MISBEHAVIOURS, hostile_names
@@ -163,11 +164,11 @@ def _lasting(row: dict[str, Any]) -> dict[str, Any]:
 def test_a_late_scanner_does_not_blame_the_host(monkeypatch: pytest.MonkeyPatch, outcome: str) -> None:
     """Our own work holds up the event loop beyond the connect timeout: who answered meanwhile is no timeout."""
     question = next(iter(identify.Rules.load().openers(11434)))
-    wait = wire._writable
+    limit = wire.Sockets.limit
 
-    async def late(*arguments: Any) -> None:
+    def late(*arguments: Any) -> None:
         asyncio.get_running_loop().call_soon(time.sleep, 0.5)
-        await wait(*arguments)
+        limit(*arguments)
 
     async def knock() -> Conversation:
         async with hostile_servers.serve(hostile_servers.well_behaved) as log:
@@ -176,7 +177,7 @@ def test_a_late_scanner_does_not_blame_the_host(monkeypatch: pytest.MonkeyPatch,
             asker = probe.Prober(frozenset({question}), limits=limits, user_agent="t", route=lambda ip, port: address)
             return await asker.converse(Target("240.0.0.1", 1), lambda target, heard: None if heard else question)
 
-    monkeypatch.setattr(wire, "_writable", late)
+    monkeypatch.setattr(wire.Sockets, "limit", late)
     assert asyncio.run(knock()).outcome == outcome
 
 
@@ -245,7 +246,7 @@ def test_a_name_is_a_value_in_sql_and_nothing_else(visit: Visit, name: str) -> N
 @pytest.mark.parametrize("name", ["families", "codeployment", "servers", "outcomes"])
 def test_reports_of_the_zoo_are_fit_for_every_reader(visit: Visit, name: str) -> None:
     answer = report.answer(visit.out, name)
-    texts = [report.render(answer, form) for form in report.FORMATS]
+    texts = [report.render(answer, form) for form in REPORT_FORMATS]
     for text in texts:
         assert isinstance(text, bytes) or unsafe(text.replace("\r\n", "\n")) == set()
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from census import probe, query, resources, scan
-from census.model import Conversation, Target
+from census.model import Conversation
 from census.simulate import Host, Internet, Request, World
 from tests.conftest import Silent, simulated_settings
 from tests.exactly_once import scenario
@@ -83,14 +83,11 @@ def pay(world: World, folder: Path, watcher: Silent | None = None, **options: ob
     settings = simulated_settings(world, folder, contact=CONTACT, **{**TIMEOUTS, **options})
     stages = scan.Stages.load(settings.geo, simulated=True)
     seconds: dict[str, float] = {}
-    converse = probe.Prober.converse
+    told = probe.Talk.told
 
-    async def timed(self: probe.Prober, target: Target, plan: Any) -> Conversation:
-        start = time.monotonic()
-        try:
-            return await converse(self, target, plan)
-        finally:
-            seconds[target.endpoint] = time.monotonic() - start
+    def timed(self: probe.Talk) -> Conversation:
+        seconds[self.target.endpoint] = time.monotonic() - self.began
+        return told(self)
 
     async def census(draft: scan.Draft) -> tuple[scan.Scan, list[Request]]:
         async with Internet(world, log=True) as internet:
@@ -99,7 +96,7 @@ def pay(world: World, folder: Path, watcher: Silent | None = None, **options: ob
         return job, internet.requests
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(probe.Prober, "converse", timed)
+        patch.setattr(probe.Talk, "told", timed)
         with scan.draft_of(settings, scan.load_targets(settings), folder / "out") as draft:
             job, requests = asyncio.run(census(draft))
             run = job.publish()

@@ -341,10 +341,26 @@ def _model_columns(population: Population, owned: dict[str, npt.NDArray[Any]]) -
         "modified_at_raw": _go_times(nano),
         "extra": extra.take(pa.array(owned["said"])),
     }
+    fields["installation_mark"] = _marks(_salt(population), stock.kinds.local[owned["kind"]], fields)
     for name, values in fields.items():
         table = table.append_column(name, values)
     return table
 
+
+def _salt(population: Population) -> bytes:
+    """What stands for the operator's secret: nobody's installation is marked with it."""
+    return hashlib.sha256(f"synthetic {population.settings.seed}".encode()).digest()
+
+
+def _marks(salt: bytes, local: Flags, fields: dict[str, pa.Array]) -> pa.Array:
+    """The installation mark of each model that is a file of its host."""
+    triples = zip(*(fields[name].to_pylist() for name in _TRIPLE), strict=True)
+    marks = [snapshot.keyed_hash(salt, one) if mine else None for one, mine in zip(triples, local, strict=True)]
+    return pa.array(marks, pa.string())
+
+
+_TRIPLE = ("name", "digest", "modified_at_raw")
+"""What tells a file of a model on one disk from all others."""
 
 _EXTRA = tables()["models"].arrow.field("extra").type
 
@@ -414,6 +430,11 @@ class _Writer:
         self._versions = pa.array([version for version, _ in population.releases])
         self._states = np.array([state_of(version) for version, _ in population.releases])
         self._capabilities = _capabilities(population)
+        self._salt = _salt(population)
+        columns = listings.columns.select(_TRIPLE).combine_chunks()
+        self._texts = {name: columns[name].to_numpy() for name in _TRIPLE}
+        self._cached_words: dict[tuple[bytes, int], list[str]] = {}
+        self._cached_hashes: dict[bytes, tuple[str, str | None]] = {}
 
     def write(self, day: int, asked: Ints, present: Flags) -> str:
         rng = np.random.default_rng([self.population.settings.seed, 20, day])
@@ -513,31 +534,20 @@ class _Writer:
         return _fitted(table, "hosts")
 
     def _inventory(self, rows: Ints, edges: Ints) -> dict[str, pa.Array]:
-        """families, lineages and inventory_hash of each endpoint; computed once for each set of listings."""
-        digests, names = self._texts()
+        """families, lineages, inventory_hash and installation of endpoints; computed once for each set of listings."""
         families, lineages, hashes = [], [], []
         kinds = self.listings.kind
         for start, end in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             mine = rows[start:end]
             families.append(self._words(kinds[mine].tobytes(), 0))
             lineages.append(self._words(kinds[mine].tobytes(), 1))
-            hashes.append(self._hash(mine, digests, names))
+            hashes.append(self._hashes(mine))
         text = pa.list_(pa.string())
         return {
             "families": pa.array(families, text), "lineages": pa.array(lineages, text),
-            "inventory_hash": pa.array(hashes, pa.string()),
+            "inventory_hash": pa.array([one[0] for one in hashes], pa.string()),
+            "installation": pa.array([one[1] for one in hashes], pa.string()),
         }  # fmt: skip
-
-    def _texts(self) -> tuple[Any, Any]:
-        if not hasattr(self, "_cached_texts"):
-            columns = self.listings.columns
-            self._cached_texts = (
-                columns["digest"].combine_chunks().to_numpy(zero_copy_only=False),
-                columns["name"].combine_chunks().to_numpy(zero_copy_only=False),
-            )
-            self._cached_words: dict[tuple[bytes, int], list[str]] = {}
-            self._cached_hashes: dict[bytes, str] = {}
-        return self._cached_texts
 
     def _words(self, kinds: bytes, which: int) -> list[str]:
         found = self._cached_words.get((kinds, which))
@@ -551,11 +561,13 @@ class _Writer:
             self._cached_words[kinds, which] = found
         return found
 
-    def _hash(self, rows: Ints, digests: Any, names: Any) -> str:
+    def _hashes(self, rows: Ints) -> tuple[str, str | None]:
         key = rows.tobytes()
-        found = self._cached_hashes.get(key)
-        if found is None:
-            found = snapshot.inventory_hash([{"name": names[i], "digest": digests[i]} for i in rows.tolist()])
+        if (found := self._cached_hashes.get(key)) is None:
+            listed = [[self._texts[name][i] for name in _TRIPLE] for i in rows.tolist()]
+            mine = [triple for triple, i in zip(listed, rows.tolist(), strict=True) if self.listings.local[i]]
+            whole = snapshot.inventory_hash([{"name": name, "digest": digest} for name, digest, _ in listed])
+            found = (whole, snapshot.keyed_hash(self._salt, sorted(mine)) if mine else None)
             self._cached_hashes[key] = found
         return found
 

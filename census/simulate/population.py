@@ -16,18 +16,13 @@ import numpy as np
 import numpy.typing as npt
 
 from census import resources
+from census.choices import FULL_DAYS, FULL_HOSTS
 from census.errors import DataError, UsageError
 from census.families import Families
 from census.model import Lineage, Model
 from census.simulate import calibrate
 from census.simulate.calibrate import Flags, Floats, Ints, Kinds, Pool
 from census.simulate.world import Catalogued, catalogue
-
-FULL_HOSTS = 175_108
-"""Hosts of the published study, to which the counts in the parameter file belong."""
-
-FULL_DAYS = 293
-"""Scan days of the published study."""
 
 POOL = (6_000, 24_000)
 """Candidate portfolios, least and most: twice the hosts, and many times what the rarest published class needs."""

@@ -12,14 +12,14 @@
 -- parameter: server = any | TEXT; only endpoints of this server program, such as ollama
 WITH counted AS (
        SELECT (SELECT count(*) FROM fleet) AS fleets,
-              (SELECT count(DISTINCT ip) FROM twin JOIN fleet USING (inventory, day)) AS hosts_in_fleets,
-              (SELECT count(DISTINCT ip) FROM twin) AS hosts_with_inventory
+              (SELECT count(DISTINCT ip) FROM twin JOIN fleet USING (files, day)) AS hosts_in_fleets,
+              (SELECT count(*) FROM twinned) AS hosts_with_inventory
      )
 SELECT *, hosts_in_fleets / nullif(hosts_with_inventory, 0) AS fleet_share_of_hosts FROM counted;
 
 SELECT row_number() OVER (ORDER BY hosts DESC, systems DESC, inventory) AS fleet,
        hosts,
-       hosts / (SELECT count(DISTINCT ip) FROM twin) AS share_of_hosts,
+       hosts / (SELECT count(*) FROM twinned) AS share_of_hosts,
        systems,
        countries,
        suspect_hosts,

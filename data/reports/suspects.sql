@@ -4,19 +4,16 @@
 -- unit: host (distinct IP)
 -- denominator: share_of_hosts: {hosts} hosts; {suspect_hosts} of them suspect, {weakly_doubted_hosts} weakly doubted
 -- weighting: every host counts once for each reason, so shares do not add up
-WITH doubt AS (SELECT ip, max(suspect) AS score FROM observed GROUP BY ip)
 SELECT count(*) AS hosts,
        count(*) FILTER (score = 2) AS suspect_hosts,
        count(*) FILTER (score = 1) AS weakly_doubted_hosts,
        suspect_hosts / nullif(hosts, 0) AS suspect_share
 FROM doubt;
 
-WITH doubt AS (SELECT ip, max(suspect) AS score FROM observed GROUP BY ip),
-     given AS (SELECT DISTINCT ip, unnest(suspect_reasons) AS reason FROM observed)
 SELECT reason,
        count(*) AS hosts,
        count(*) / (SELECT count(*) FROM doubt) AS share_of_hosts,
        count(*) FILTER (score = 2) AS suspect_hosts
-FROM given JOIN doubt USING (ip)
+FROM (SELECT DISTINCT ip, reason FROM reasons) AS given JOIN doubt USING (ip)
 GROUP BY reason
 ORDER BY hosts DESC, reason

@@ -58,7 +58,7 @@ class Watcher:
     def __init__(self) -> None:
         self.done = 0
 
-    def begin(self, run_id: str, total: int, done: object) -> None: ...
+    def begin(self, run_id: str, total: int, done: object, hits: int) -> None: ...
 
     def finding(self, finding: Finding) -> None:
         self.done += finding.identity.server is not None

@@ -6,8 +6,10 @@ What is downloaded and built is kept in `.cache/real`; a registry that cannot be
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import subprocess
@@ -27,8 +29,22 @@ CACHE = ROOT / ".cache" / "real"
 START_TIMEOUT = 180.0
 """Seconds a server may take until it answers; Python servers import for a long time on a busy machine."""
 
-OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
+NOWHERE = "http://127.0.0.1:9"
+"""A proxy where nobody listens: the way out for whatever a server would ask outside this machine."""
+
+OFFLINE = {
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_OFFLINE": "1",
+    "DO_NOT_TRACK": "1",
+    "OLLAMA_NO_CLOUD": "1",
+    "HTTP_PROXY": NOWHERE,
+    "HTTPS_PROXY": NOWHERE,
+    "NO_PROXY": "127.0.0.1,localhost",
+}
 """No server started here may look for anything outside this machine."""
+
+OLLAMA = "0.32.15"
+"""Its release of 2026-08-19: written in Go but for the two programs of llama.cpp that it starts."""
 
 LLAMA_DEBS = (
     *("llama.cpp-tools", "libllama0", "libggml0", "libc6", "libgcc-s1", "libssl3t64", "libstdc++6"),
@@ -57,9 +73,9 @@ def python(name: str, *packages: str) -> Path:
 
 
 def tiny_models() -> Path:
-    """A folder with `tiny.gguf` and `tiny-hf/`."""
+    """A folder with `tiny.gguf`, `tiny-hf/` and `tiny-bert/`."""
     folder = CACHE / "models"
-    if not (folder / "tiny-hf" / "model.safetensors").is_file():
+    if not (folder / "tiny-bert" / "model.safetensors").is_file():
         script = Path(__file__).with_name("tiny_models.py")
         _run([str(python("gguf", "gguf", "numpy")), str(script), str(folder)])
     return folder
@@ -143,24 +159,68 @@ def running(command: Sequence[str], port: int, environment: Mapping[str, str] | 
                 process.wait()
 
 
+def llama_cpp(program: str) -> tuple[list[str], dict[str, str]]:
+    """The command that starts a program of llama.cpp from Debian, and the environment that it needs."""
+    root = debian_unstable(LLAMA_DEBS, CACHE / "debian")
+    libraries = root / "usr/lib/x86_64-linux-gnu"
+    loader = libraries / "ld-linux-x86-64.so.2"
+    if not loader.exists():
+        pytest.skip("llama.cpp is only tested on x86-64")
+    command = [str(loader), "--library-path", f"{libraries}:{libraries / 'llama'}", str(root / "usr/bin" / program)]
+    return command, {"GGML_BACKEND_PATH": str(libraries / "ggml/backends0/libggml-cpu-x64.so")}
+
+
 @contextlib.contextmanager
 def llama_server(*arguments: str) -> Iterator[int]:
     """llama.cpp's own server from Debian, with `tiny.gguf` unless `arguments` say otherwise."""
-    root = debian_unstable(LLAMA_DEBS, CACHE / "debian")
-    libraries = root / "usr/lib/x86_64-linux-gnu"
-    if not (libraries / "ld-linux-x86-64.so.2").exists():
-        pytest.skip("llama.cpp's server is only tested on x86-64")
+    command, environment = llama_cpp("llama-server")
     port = free_port()
-    command = [
-        str(libraries / "ld-linux-x86-64.so.2"),
-        "--library-path",
-        f"{libraries}:{libraries / 'llama'}",
-        str(root / "usr/bin/llama-server"),
-        *("--host", "127.0.0.1", "--port", str(port), "-c", "512"),
-        *arguments,
-    ]
-    backend = libraries / "ggml/backends0/libggml-cpu-x64.so"
-    with running(command, port, {"GGML_BACKEND_PATH": str(backend)}) as answering:
+    command += ["--host", "127.0.0.1", "--port", str(port), "-c", "512", *arguments]
+    with running(command, port, environment) as answering:
+        yield answering
+
+
+def go_install(module: str, version: str, folder: Path, *, version_in: str) -> Path:
+    """The program of a Go module, built on first use into `folder`. Its version is linked in, as its makers do."""
+    program = folder / Path(module).name
+    if not program.is_file():
+        if not (shutil.which("go") and shutil.which("gcc")):
+            pytest.skip(f"this machine has no Go with a C compiler, so {module} is not tested")
+        places = {"GOBIN": folder, "GOPATH": CACHE / "go", "GOCACHE": CACHE / "go" / "build"}
+        flags = {"GOFLAGS": "-modcacherw", "CGO_CFLAGS": "-O1 -g0"}
+        command = ["go", "install", "-ldflags", f"-X={module}/{version_in}={version}", f"{module}@v{version}"]
+        _run(command, env={**os.environ, **flags, **{name: str(path) for name, path in places.items()}})
+    return program
+
+
+def _lend(program: str, folder: Path) -> None:
+    """Put a program of llama.cpp where Ollama looks for its own."""
+    command, environment = llama_cpp(program)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = " ".join(f"{name}={shlex.quote(value)}" for name, value in environment.items())
+    (folder / program).write_text(f'#!/bin/sh\n{settings} exec {shlex.join(command)} "$@"\n')
+    (folder / program).chmod(0o755)
+
+
+@contextlib.contextmanager
+def ollama(home: Path, *models: str) -> Iterator[int]:
+    """Ollama built from its Go module, with `tiny.gguf` under the names `models`, the last of them loaded."""
+    folder = CACHE / f"ollama-{OLLAMA}"
+    for program in ("llama-quantize", "llama-server"):
+        _lend(program, folder / "lib" / "ollama")
+    module = "github.com/ollama/ollama"
+    program = str(go_install(module, OLLAMA, folder / "bin", version_in="version.Version"))
+    port = free_port()
+    home.mkdir()
+    environment = {"HOME": str(home), "OLLAMA_HOST": f"127.0.0.1:{port}"}
+    with running([program, "serve"], port, environment) as answering:
+        (home / "Modelfile").write_text(f"FROM {tiny_models() / 'tiny.gguf'}\n")
+        for name in models:
+            command = [program, "create", name, "-f", str(home / "Modelfile")]
+            subprocess.run(command, env={**os.environ, **OFFLINE, **environment}, capture_output=True, check=True)
+        if models:
+            load = json.dumps({"model": models[-1]}).encode()  # without a prompt it loads and generates nothing
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/generate", load, timeout=START_TIMEOUT).close()
         yield answering
 
 
@@ -176,6 +236,19 @@ def mlx_lm() -> Iterator[int]:
         *("--model", str(tiny_models() / "tiny-hf"), "--host", "127.0.0.1", "--port", str(port)),
     ]
     with running(command, port, {"HF_HUB_CACHE": str(CACHE / "hub")}) as answering:
+        yield answering
+
+
+@contextlib.contextmanager
+def infinity() -> Iterator[int]:
+    """Infinity's embedding server from PyPI, with `tiny-bert`. It has no `/v1/models`, so any answer will do."""
+    port = free_port()
+    command = [
+        *(str(python("infinity", "infinity-emb[server,torch]").with_name("infinity_emb")), "v2"),
+        *("--model-id", str(tiny_models() / "tiny-bert"), "--engine", "torch", "--device", "cpu"),
+        *("--no-bettertransformer", "--host", "127.0.0.1", "--port", str(port)),
+    ]
+    with running(command, port, {"HF_HOME": str(CACHE / "hub"), "DO_NOT_TRACK": "1"}) as answering:
         yield answering
 
 

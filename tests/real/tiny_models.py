@@ -2,6 +2,7 @@
 
 `tiny.gguf`: a llama of 2 layers and 64 dimensions with random weights and 288 byte-level tokens.
 `tiny-hf/`: the same shape as a Hugging Face folder with safetensors and a byte-level tokenizer.
+`tiny-bert/`: an embedding model of that size, in the same form.
 """
 
 from __future__ import annotations
@@ -77,10 +78,58 @@ def _safetensors(path: Path, tensors: dict[str, np.ndarray]) -> None:
     path.write_bytes(struct.pack("<Q", len(text)) + text + b"".join(v.tobytes() for v in tensors.values()))
 
 
+def _write_texts(folder: Path, config: dict[str, object]) -> None:
+    """The configuration, and the byte-level tokenizer that the models share."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tokenizer = {
+        "version": "1.0",
+        "added_tokens": [{"id": i, "content": t, "special": True} | _PLAIN for i, t in enumerate(SPECIAL)],
+        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+        "model": {"type": "BPE", "unk_token": "<unk>", "vocab": {t: i for i, t in enumerate(TOKENS)}, "merges": []},
+    }
+    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
+    settings |= {"unk_token": "<unk>", "pad_token": "</s>"}
+    for name, value in (("config", config), ("tokenizer", tokenizer), ("tokenizer_config", settings)):
+        (folder / f"{name}.json").write_text(json.dumps(value))
+
+
+def write_bert(folder: Path) -> None:
+    """An encoder that embedding servers load: 2 layers, untrained."""
+    config: dict[str, object] = {
+        "architectures": ["BertModel"],
+        "model_type": "bert",
+        "hidden_size": DIM,
+        "intermediate_size": HIDDEN,
+        "num_hidden_layers": LAYERS,
+        "num_attention_heads": HEADS,
+        "vocab_size": len(TOKENS),
+        "max_position_embeddings": 512,
+        "type_vocab_size": 2,
+        "pad_token_id": 2,
+    }
+    _write_texts(folder, config)
+    tensors = {
+        "embeddings.word_embeddings.weight": _weights(len(TOKENS), DIM),
+        "embeddings.position_embeddings.weight": _weights(512, DIM),
+        "embeddings.token_type_embeddings.weight": _weights(2, DIM),
+    }
+    shapes = {f"attention.self.{name}": (DIM, DIM) for name in ("query", "key", "value")}
+    shapes |= {"attention.output.dense": (DIM, DIM), "intermediate.dense": (HIDDEN, DIM), "output.dense": (DIM, HIDDEN)}
+    for layer in range(LAYERS):
+        for name, (rows, columns) in shapes.items():
+            tensors[f"encoder.layer.{layer}.{name}.weight"] = _weights(rows, columns)
+            tensors[f"encoder.layer.{layer}.{name}.bias"] = np.zeros(rows, np.float32)
+    norms = [f"encoder.layer.{n}.{part}.LayerNorm" for n in range(LAYERS) for part in ("attention.output", "output")]
+    for name in ("embeddings.LayerNorm", *norms):
+        tensors |= {f"{name}.weight": np.ones(DIM, np.float32), f"{name}.bias": np.zeros(DIM, np.float32)}
+    tensors |= {"pooler.dense.weight": _weights(DIM, DIM), "pooler.dense.bias": np.zeros(DIM, np.float32)}
+    _safetensors(folder / "model.safetensors", tensors)
+
+
 def write_hf(folder: Path) -> None:
     """The same shape as transformers-style files."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {
+    config: dict[str, object] = {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
         "hidden_size": DIM,
@@ -96,17 +145,7 @@ def write_hf(folder: Path) -> None:
         "bos_token_id": 1,
         "eos_token_id": 2,
     }
-    tokenizer = {
-        "version": "1.0",
-        "added_tokens": [{"id": i, "content": t, "special": True} | _PLAIN for i, t in enumerate(SPECIAL)],
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-        "decoder": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-        "model": {"type": "BPE", "unk_token": "<unk>", "vocab": {t: i for i, t in enumerate(TOKENS)}, "merges": []},
-    }
-    (folder / "config.json").write_text(json.dumps(config))
-    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
-    settings = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    _write_texts(folder, config)
     tensors = {"model.embed_tokens.weight": _weights(len(TOKENS), DIM)}
     for layer in range(LAYERS):
         prefix = f"model.layers.{layer}."
@@ -129,3 +168,4 @@ if __name__ == "__main__":
     target.mkdir(parents=True, exist_ok=True)
     write_gguf(target / "tiny.gguf")
     write_hf(target / "tiny-hf")
+    write_bert(target / "tiny-bert")

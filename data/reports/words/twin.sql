@@ -1,17 +1,9 @@
--- Who listed which local inventory on which day (UTC): one row per host, inventory and day. An inventory is every local
--- model of an endpoint with name, digest and modified_at as sent: two at least, and none without digest or time.
-WITH shown AS (
-  SELECT run_id, ip, port, domain,
-         list((name, digest, modified_at_raw) ORDER BY name, digest, modified_at_raw) AS inventory
-  FROM listed
-  WHERE NOT remote
-  GROUP BY run_id, ip, port, domain
-  HAVING count(DISTINCT (name, digest, modified_at_raw)) >= 2 AND count(*) = count(digest) AND count(*) = count(modified_at_raw)
-)
-SELECT shown.inventory,
-       e.observed_at::DATE AS day,
-       shown.ip,
-       arg_max({'asn': e.asn, 'country': e.country}, (e.run_id, e.port, e.domain)) AS place,
-       max(e.suspect) AS suspect
-FROM shown JOIN endpoint e USING (run_id, ip, port, domain)
-GROUP BY shown.inventory, day, shown.ip
+-- Who listed which local inventory on which day (UTC): one row per inventory, day, host and place, of inventories that five
+-- hosts or more had. An inventory is every local model of an endpoint with name, digest and modified_at as sent: two at
+-- least, and none without digest or time.
+WITH told AS (SELECT shown.*, files FROM shown JOIN inventories USING (inventory) WHERE files IS NOT NULL)
+SELECT files, (month + to_days(bit::INTEGER))::DATE AS day, ip, asn, country, max(suspect) AS suspect
+FROM told SEMI JOIN (SELECT files FROM told GROUP BY files HAVING count(DISTINCT ip) >= 5) AS shared USING (files),
+     range(31) AS bits(bit)
+WHERE days_seen & (1 << bit)::INTEGER <> 0
+GROUP BY ALL

@@ -1,0 +1,11 @@
+-- How long do hosts stay?
+-- method: Kaplan and Meier (1958), days from the first to the last day seen; gone is a host asked in vain for 7 days or more
+--   after its last answer, all others are censored; 95 % intervals by Greenwood on the log-log scale (scipy.stats.ecdf). Hosts
+--   that were there on the first scan day began earlier: their stay is counted from that day, so the curve is too low.
+-- rows: lives
+WITH last_asked AS (
+       SELECT ip, max((month + to_days((bit_length(ltrim(days_asked::BIT::VARCHAR, '0')) // 8 - 1)::INTEGER))::DATE) AS asked
+       FROM askings SEMI JOIN studied USING (ip) GROUP BY ip
+     )
+SELECT coalesce(tier, 'unknown') AS tier, (last_day - first_day + 1)::DOUBLE AS days, asked - last_day >= 7 AS gone
+FROM host_life JOIN last_asked USING (ip)
