@@ -6,13 +6,14 @@ No network and no clock but the date that is written down. What a reply means is
 
 from __future__ import annotations
 
+import gc
 import mmap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cache
-from itertools import groupby
+from itertools import accumulate, groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from census.identify import Rules
 from census.locate import Locator, Networks
 from census.manifest import RUNS, Run, read_run, run_folders, table_sql
 from census.model import Certificate, Conversation, Finding, Outcome, Place, Question, Reply, Target
-from census.scan import Settings, Stages
+from census.scan import COLLECT_AFTER, Settings, Stages
 from census.schema import tables
 from census.snapshot import installation_salt, rederive, run_row, workshop
 from census.suspect import Suspicions
@@ -175,8 +176,8 @@ def _headers(column: pa.ListArray) -> list[tuple[tuple[str, str], ...]]:
     flat = column.flatten()
     names, values = (flat.field(name).to_pylist() for name in ("name", "value"))
     pairs = list(zip(names, values, strict=True))
-    ends = np.cumsum(column.value_lengths().to_numpy(zero_copy_only=False)).tolist()
-    return [tuple(pairs[start:end]) for start, end in zip([0, *ends], ends, strict=False)]
+    bounds = [0, *accumulate(length or 0 for length in column.value_lengths().to_pylist())]
+    return [tuple(pairs[start:end]) for start, end in pairwise(bounds)]
 
 
 def conversation_of(row: Row, replies: tuple[Reply, ...]) -> Conversation:
@@ -295,12 +296,23 @@ def derive(out: Path, name: str, *, geo: Sequence[str] = ()) -> Derivation:
         row = run_row(run)
         settings = Settings.from_json(row["settings"])
         locator, places = _locator(row, settings, geo)
-        with locator:
+        with locator, _collected_seldom():
             counted = _Counted(todays_stages(locator))
             findings = counted.findings(conversations(run, work / "bodies"))
             replaced = rederive(run, findings, _new_row(row, locator), work, installation_salt(out))
     before = sum(file.rows for file in run.files if file.table == "hosts")
     return Derivation(run.run_id, counted.conversations, (before, counted.servers), places, replaced)
+
+
+@contextmanager
+def _collected_seldom() -> Iterator[None]:
+    """As in a scan: conversations and findings have no cycles, so looking for them often finds nothing."""
+    usual = gc.get_threshold()
+    gc.set_threshold(COLLECT_AFTER, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def todays_stages(locator: Locator) -> Stages:

@@ -1030,8 +1030,7 @@ def _is_silent(value: Callable[[Any], Any]) -> bool:
 
 def _put(values: dict[str, Any], plain: tuple[_Plain, ...], entry: dict[str, Any]) -> None:
     for column, key, read in plain:
-        raw = entry.get(key)
-        if raw is not None and (value := read(raw)) is not None:
+        if key in entry and (value := read(entry[key])) is not None:
             values[column] = value
 
 
