@@ -63,7 +63,7 @@ def test_an_example_is_what_it_says_over_all_rules(example: Example) -> None:
     identity, wanted = found(example), example.expect
     assert identity.server == wanted.server
     assert wanted.rule in (None, identity.rule)
-    assert wanted.auth in (None, identity.auth)
+    assert wanted.auth in (None, identity.auth or "")
     assert wanted.version in (None, identity.version or "")
     if wanted.models is not None:
         assert tuple(model.name for model in identity.models or ()) == wanted.models
