@@ -99,7 +99,7 @@ RECORDED: list[tuple[str, str | None, str | None, str | None, list[str] | None]]
     ("llama-cpp-python-0.3.36-apikey", "llama-cpp-python", None, "key-required", None),
     ("mlx-lm-0.32.2", "mlx-lm", None, "open", ["/opt/models0/tiny-hf"]),
     ("open-webui-0.12.4", "open-webui", "0.12.4", "login-page", None),
-    ("fastchat-0.2.36-no-workers", "openai-compatible", None, "open", []),
+    ("fastchat-0.2.36-no-workers", "fastchat", None, "open", []),
 ]
 """Folder of tests/captures, server, version, auth, models: the same on every port that the server may listen on."""
 
