@@ -2,7 +2,7 @@
 
 `make bench-study` runs it: an hour or less on two cores. `--scale 0.02` is a quick look that writes nothing into docs/.
 `--parameters FILE --seed N` are of the second population, which must be recovered as well; without a file its parameters
-are drawn from the seed. Populations that are there already (below OUT) are not made again.
+are drawn from the seed. What is there already (populations and measurements, below OUT) is not made again.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +53,14 @@ def _timed(*words: str) -> dict[str, float]:
         raise SystemExit(done.stderr)
     peak, cpu = map(float, done.stderr.rpartition("PEAK ")[2].split()[:2])
     return {"seconds": round(time.perf_counter() - before, 1), "cpu": round(cpu, 1), "peak_mb": round(peak)}
+
+
+def _noted(note: Path, make: Callable[[], Any]) -> Any:
+    """What `make` gives, kept in a file so that a benchmark that was stopped goes on where it was."""
+    if not note.is_file():
+        made = make()
+        note.write_text(json.dumps(made, indent=1), encoding="utf-8")
+    return json.loads(note.read_text(encoding="utf-8"))
 
 
 def _say(text: str) -> None:
@@ -432,13 +440,19 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=20260129, help="Seed of the second population.")
     parser.add_argument("--seeds", type=int, default=100, help="Populations of the coverage tables.")
     chosen = parser.parse_args()
+    chosen.out.mkdir(parents=True, exist_ok=True)
     sizes = [round(FULL * chosen.scale * fraction) for fraction in FRACTIONS]
     folders = [chosen.out / str(hosts) for hosts in sizes]
-    found = [_measured(folder, n, n == sizes[-1]) for folder, n in zip(folders, sizes, strict=True)]
-    answer, compact = study.ask(folders[-1]), _compacted(folders[-1])
+    found = [
+        _noted(chosen.out / f"measured-{n}.json", lambda n=n: _measured(chosen.out / str(n), n, n == sizes[-1]))
+        for n in sizes
+    ]
+    answer = study.ask(folders[-1])
+    compact = _noted(chosen.out / f"compacted-{sizes[-1]}.json", lambda: _compacted(folders[-1]))
     parameters = chosen.parameters or drawn_parameters(chosen.seed, chosen.out / f"second-{chosen.seed}.toml")
     second = _recovered(chosen.out, parameters, chosen.seed, round(sizes[-1] * SECOND))
-    text = page(found, answer, second, coverage.table(chosen.seeds, _say), compact, chosen.seed)
+    covered = _noted(chosen.out / f"coverage-{chosen.seeds}.json", lambda: coverage.table(chosen.seeds, _say))
+    text = page(found, answer, second, covered, compact, chosen.seed)
     target = DOCS / "study.md" if chosen.scale == 1 else chosen.out / "study.md"
     target.write_text(text, encoding="utf-8")
     _say(f"wrote {target}; peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
