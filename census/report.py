@@ -638,7 +638,7 @@ def check(connection: duckdb.DuckDBPyConnection | None = None, folder: Path | No
     """
     if connection is None:
         with closing(duck.open_duckdb()) as empty:
-            _create_tables(empty)
+            create_tables(empty)
             return check(empty, folder)
     try:
         return [problem for report in reports(folder).values() for problem in _problems(connection, report, folder)]
@@ -646,7 +646,8 @@ def check(connection: duckdb.DuckDBPyConnection | None = None, folder: Path | No
         return [str(problem)]
 
 
-def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables of `schemas/tables/`, empty."""
     for table in schema.tables().values():
         columns = ", ".join(f'"{column.name}" {column.sql}' for column in table.columns)
         connection.execute(f"CREATE TABLE {table.name} ({columns})")
