@@ -99,6 +99,12 @@ class _Letters:
         return cls("".join(tokens).replace(".", ""), b"".join(map(_edges, tokens)) + bytes([_EDGE]), begins)
 
 
+def _numbers(letters: _Letters) -> tuple[int, ...]:
+    """Where a number ends and a word begins."""
+    borders = enumerate(pairwise(letters.chars), start=1)
+    return tuple(at for at, (a, b) in borders if a.isdigit() and b.isalpha() and letters.edges[at] == _EDGE)
+
+
 @dataclass(frozen=True, slots=True)
 class _Word:
     """One piece of a phrase: where its letters must stand."""
@@ -108,6 +114,8 @@ class _Word:
     ends: bool
     prefix: bool
     inner: bool
+    numbers: tuple[int, ...] = ()
+    """Where a number ends within it: `4bit` is not in `gemma-3-4b-it`, where `4b` is one piece."""
 
     @classmethod
     def parse(cls, text: str) -> _Word:
@@ -117,7 +125,8 @@ class _Word:
             )
         first, last = text[:1], text[-1:]
         body = text.strip().lstrip("^*").rstrip("$*")
-        return cls(_Letters.of(body).chars, first == "^", last == "$", last == "*", first == "*" and len(body) > 0)
+        letters, inner = _Letters.of(body), first == "*" and bool(body)
+        return cls(letters.chars, first == "^", last == "$", last == "*", inner, _numbers(letters))
 
     def find(self, letters: _Letters, end: int) -> int:
         """Where this word begins in the letters, -1 if nowhere. `end`: length of the name without its tag."""
@@ -131,6 +140,8 @@ class _Word:
     def fits(self, letters: _Letters, at: int, end: int) -> bool:
         stop = at + len(self.chars)
         if (letters.edges[at] != _EDGE and not self.inner) or (self.starts and at not in (0, letters.after_publisher)):
+            return False
+        if any(letters.edges[at + inside] != _EDGE for inside in self.numbers):
             return False
         whole = letters.edges[stop] == _EDGE or (self.prefix and (letters.edges[stop] or not self.chars[-1:].isdigit()))
         return bool(whole) and (not self.ends or stop in (end, len(letters.chars)))
@@ -261,7 +272,7 @@ _NAME_SIZE = re.compile(
     r"(?<![0-9.])(?P<experts>[0-9]{1,3}x)?(?P<number>[0-9]{1,4}(?:\.[0-9]{1,3})?)"
     r"(?:(?P<unit>[mbt])|(?P<after>b[0-9](?![0-9])))(?![^\W_])"
 )
-_GLUED_SIZE = re.compile(r"(?<![0-9.])(?P<number>[0-9]{1,3}(?:\.[0-9]{1,2})?)b(?=[a-z0-9])")
+_GLUED_SIZE = re.compile(r"(?<![0-9.])(?P<number>[0-9]{1,3}(?:\.[0-9]{1,2})?)b(?=[a-z0-9])(?!its?(?![^\W\d_]))")
 _ACTIVE = re.compile(r"(?<![^\W\d_])a$")
 EXPERT_SHARE = 0.82
 """Total of N experts of size S, over N*S: Mixtral 8x7B has 46.7 of 56, 8x22B 141 of 176 (their model cards)."""
@@ -557,9 +568,13 @@ class _Quantizations:
         self.declared = lru_cache(CACHE_SIZE)(self._declared)
 
     def stated(self, name: Name) -> Quantization | None:
-        """What a name states: the longest spelling, the last one when several are as long."""
-        hits = [(len(phrase.head), place, at) for at, phrase, place in self._finder.hits(name)]
-        return self.known[max(hits)[2]] if hits else None
+        """What a name states: in its tag rather than before it, at an end rather than within, the longest, the last."""
+        ends = (name.stem, len(name.letters.chars))
+        hits = [
+            (place >= name.stem, place + len(phrase.head) in ends, len(phrase.head), place, at)
+            for at, phrase, place in self._finder.hits(name)
+        ]
+        return self.known[max(hits)[-1]] if hits else None
 
     def _declared(self, label: str) -> Quantization | None:
         """What a server declares, None when it is none we know."""

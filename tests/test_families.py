@@ -111,6 +111,7 @@ def test_display_sizes(text: str | None, billions: float | None) -> None:
         *(("gemma-4-E4B-it", 4), ("kimi-k2:1t", 1000), ("smollm2:135m", 0.135), ("bloom-7b1", 7.1)),
         *(("openhermes-2p5-mistral-7b", 7), ("Qwen2.5-14B-Instruct-1M", 14), ("aya32b", 32)),
         *(("llama-3-gradient-1048k", None), ("phi3:medium-128k", None), ("A3B", None), ("qwen2.5", None)),
+        *(("gemma-3-4bit", None), ("deepseek-r1-1.58bit", None), ("deepseek-r1-1.58bit:671b", 671), ("x-4b-it", 4)),
     ],
 )
 def test_sizes_that_names_state(name: str, billions: float | None) -> None:
@@ -144,6 +145,10 @@ def test_bits_of_a_label(label: str | None, bits: int | None) -> None:
         ("okwinds/DeepSeek-R1-0528-Qwen3-8B-Int8-W8A16", "W8A16"),
         ("deepseek-r1:32b-qwen-distill-fp16", "F16"),
         ("Q2.5-Something-14B", None),
+        *((name, None) for name in ("google/gemma-3-4b-it", "gemma-2-2b-it", "gemma-3-1b-it", "some-8b-it", "x_4B.it")),
+        *(("gemma3:4b-it-q8_0", "Q8_0"), ("unsloth/gemma-3-4b-it-GGUF:Q8_0", "Q8_0"), ("gemma-2-2b-it-Q6_K", "Q6_K")),
+        *(("gemma-3n-E2B-it-Q8_0.gguf", "Q8_0"), ("mlx-community/gemma-3-4b-it-4bit", "4BIT")),
+        *(("x-8B-bnb-4bit-GGUF:Q8_0", "Q8_0"), ("x-AWQ-INT4-Q8_0.gguf", "Q8_0"), ("x-AWQ-INT4:latest", "AWQ-INT4")),
         ("qwen3-8b-128k-16e", None),
     ],
 )
