@@ -375,7 +375,8 @@ class Case:
         size: billions, one of which the size must be near.
         architecture: reported values, one of which must be reported.
         sets: the fields it sets: generation, base, weights, developer, role, distill, uncensored, hosted,
-            params (billions, when neither server nor name states them), total (even when the name does).
+            params (billions, when neither server nor name states them), total (even when the name does),
+            reports (all architectures that this part of the line reports), at_least (billions that a server counts).
     """
 
     match: tuple[Phrase, ...] = ()
@@ -448,6 +449,7 @@ class Words:
 
 _SETTINGS = frozenset(
     {"generation", "base", "weights", "developer", "role", "distill", "uncensored", "hosted", "params", "total"}
+    | {"reports", "at_least"}
 )
 _CONDITIONS = ("match", "unless", "mentions", "size", "architecture")
 
@@ -925,8 +927,10 @@ class _Judgement:
 
     @cached_property
     def agrees(self) -> bool:
-        """The reported architecture is one that the brand is known to report."""
-        return bool(self.entry and self.architecture and self.architecture.name in self.entry.architectures)
+        """The reported architecture is one that the brand, or this part of its line, is known to report."""
+        if self.entry is None or self.architecture is None:
+            return False
+        return self.architecture.name in (self._set("reports") or self.entry.architectures)
 
     @cached_property
     def hosted(self) -> bool:
@@ -937,10 +941,17 @@ class _Judgement:
     def conflict(self) -> bool:
         """The brand has weights of its own and never reports this architecture, nor does any other in the name."""
         entry = self.entry
-        if entry is None or self.architecture is None or self.candidate.resolved_by in ("digest", "remote"):
+        if entry is None or self.candidate.resolved_by in ("digest", "remote"):
             return False
+        if self.architecture is None or self._too_small():
+            return self._too_small()
         foreign = entry.rank != LINE and bool(entry.architectures or self.hosted)
         return foreign and not self.agrees and not any(self._could_be_base(brand) for brand in self.mentioned)
+
+    def _too_small(self) -> bool:
+        """The server counted fewer parameters than the smallest model of that name has."""
+        counted = self.evidence.params_b
+        return counted is not None and counted < (self._set("at_least") or 0.0)
 
     def base(self) -> str | None:
         """The immediate parent line: as a case says, as the name mentions, the only one left, as reported."""

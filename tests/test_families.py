@@ -203,6 +203,23 @@ def test_a_foreign_architecture_takes_the_brand_but_not_the_weights() -> None:
     assert "conflict" in found.rules and found.confidence == 0.4
 
 
+@pytest.mark.parametrize("name", ["deepseek-v3", "nezahatkorkmaz/deepseek-v3:latest"])
+def test_a_name_too_big_for_what_is_served_is_not_believed(name: str) -> None:
+    found = judge(name, family_raw="llama", parameter_size="3.2B")
+    assert (found.brand_family, found.weights_family, found.base_family, found.developer) == (None, "Llama", "Llama", None)
+    assert "conflict" in found.rules and found.confidence == 0.4
+    assert judge(name, parameter_size="3.2B").brand_family is None
+    assert judge(name, family_raw="deepseek2", parameter_size="671.0B").weights_family == "DeepSeek"
+
+
+def test_each_part_of_a_line_reports_its_own_architectures() -> None:
+    assert judge("deepseek-coder:6.7b", family_raw="llama").weights_family == "DeepSeek"
+    assert judge("deepseek-coder-v2:16b", family_raw="llama").brand_family is None
+    assert judge("deepseek-r1:70b", family_raw="llama").weights_family == "Llama"
+    assert judge("deepseek-r1:671b", family_raw="llama").brand_family is None
+    assert judge("deepseek-v3-distill:7b", family_raw="qwen2").weights_family == "Qwen"
+
+
 def test_an_architecture_nobody_knows_vetoes_nothing() -> None:
     assert judge("llama-2-7b", family_raw="brand-new").brand_family == "Llama"
 
