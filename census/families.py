@@ -438,6 +438,21 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True)
+class Glued:
+    """A line whose generation and size are written as one number, with names that are so and names that are not."""
+
+    line: str
+    sizes: tuple[str, ...]
+    examples: Mapping[str, str]
+    counterexamples: tuple[str, ...] = ()
+
+    @property
+    def pattern(self) -> str:
+        """The line with its generation, one of its sizes at once after it, and what keeps that from the rest."""
+        return rf"({self.line.replace('.', '[.]?')})({'|'.join(self.sizes)})(?!its?(?![^\W\d_]))[-_. ]?"
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """Words that mean the same in any name: roles in the order in which they count."""
 
@@ -445,6 +460,7 @@ class Words:
     uncensored: Vocabulary
     distill: Vocabulary
     roles: tuple[Vocabulary, ...]
+    glued: tuple[Glued, ...]
 
 
 _SETTINGS = frozenset(
@@ -525,6 +541,10 @@ def _read_vocabulary(says: str, raw: dict[str, Any]) -> Vocabulary:
     return Vocabulary(says, _phrases(raw["match"]), tuple(raw["is"]), tuple(raw.get("is_not", ())))
 
 
+def _read_glued(raw: dict[str, Any]) -> Glued:
+    return Glued(raw["line"], tuple(raw["sizes"]), dict(raw["is"]), tuple(raw.get("is_not", ())))
+
+
 def _read_words(path: Path) -> Words:
     raw = _toml(path)
     try:
@@ -533,7 +553,8 @@ def _read_words(path: Path) -> Words:
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise DataError(f"{path}: {problem}") from None
     roles = _read_each(path, "role", "role", lambda item: _read_vocabulary(item["role"], item))
-    return Words(registries, uncensored, distill, roles)
+    glued = _read_each(path, "glued", "line", _read_glued)
+    return Words(registries, uncensored, distill, roles, glued)
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -721,6 +742,10 @@ def _near(size: float | None, known: Sequence[float], tolerance: float = SIZE_TO
     return size is not None and any(abs(size - one) <= tolerance * one for one in known)
 
 
+def _apart(glued: re.Match[str]) -> str:
+    return "-".join([*filter(None, glued.groups()), ""])
+
+
 class Families:
     """The taxonomy, ready to judge models. `entries` are its lineages, in the order of the file."""
 
@@ -751,6 +776,7 @@ class Families:
         for entry in self.entries:
             self._by_brand.setdefault(entry.brand, entry)
         self._spaces = {_Letters.of(space).chars: org for org in self.organisations for space in org.namespaces}
+        self._glued = re.compile("|".join(one.pattern for one in self.words.glued) or "(?!)", re.IGNORECASE)
         self._cached = lru_cache(CACHE_SIZE)(self._judge)
 
     @classmethod
@@ -783,8 +809,13 @@ class Families:
     # Which name to believe.
 
     def read(self, text: str) -> Name:
-        """A declared name taken apart, a known publisher before an underscore counted as a namespace."""
+        """A declared name taken apart, a known publisher before an underscore counted as a namespace.
+
+        A generation and a size written as one number come apart.
+        """
         name = read_name(text, self.words.registries)
+        if self._glued.search(name.model):
+            name = replace(name, model=self._glued.sub(_apart, name.model).rstrip("-"))
         publisher, mark, rest = name.model.partition("_")
         if mark and rest and name.letters.chars[: name.letters.after_publisher] in self._spaces:
             return replace(name, folders=(*name.folders, publisher), model=rest)
@@ -1275,5 +1306,17 @@ def _wrong_words(families: Families) -> Iterator[str]:
         alone = {texts[0] for texts in held if len(texts) == 1}
         needless = [phrase.text for phrase in vocabulary.match if phrase.text not in alone]
         yield from (f"words '{vocabulary.says}': no example needs the phrase '{text}'" for text in needless)
+    yield from _wrong_glued(families)
     for twice in _twice(phrase.text for one in families.quantizations.known for phrase in one.spellings):
         yield f"quantization spelling '{twice}': listed twice"
+
+
+def _wrong_glued(families: Families) -> Iterator[str]:
+    """Names that do not come apart as their examples say, or come apart and should not."""
+    for glued in families.words.glued:
+        for text, apart in glued.examples.items():
+            if (found := families.read(text).model) != apart:
+                yield f"glued '{glued.line}': '{text}' comes apart as '{found}', not as '{apart}'"
+        for text in glued.counterexamples:
+            if re.search(glued.pattern, read_name(text).model, re.IGNORECASE):
+                yield f"glued '{glued.line}': '{text}' is taken apart"

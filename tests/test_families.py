@@ -144,6 +144,12 @@ def test_bits_of_a_label(label: str | None, bits: int | None) -> None:
         ("cpatonn/Qwen3-Omni-30B-A3B-Instruct-AWQ-4bit", "AWQ-INT4"),
         ("okwinds/DeepSeek-R1-0528-Qwen3-8B-Int8-W8A16", "W8A16"),
         ("deepseek-r1:32b-qwen-distill-fp16", "F16"),
+        *(("eramax/nxcode-cq-7b-orpo:q6", "Q6"), ("deepseek-r1-q3:70b", "Q3"), ("DeepSeek-R1:671b_Q2", "Q2")),
+        *(("gemma-2-27b-it-Q5_K_L:latest", "Q5_K_L"), ("hf.co/bartowski/Qwen_Qwen3-32B-GGUF:Q4_K_L", "Q4_K_L")),
+        *((f"hf.co/unsloth/Qwen3-14B-GGUF:UD-Q{bits}_K_XL", f"Q{bits}_K_XL") for bits in (2, 3, 4, 5, 6, 8)),
+        *(("dsqwen7bfp16:latest", "F16"), ("x/deepseek-r1-671b-2.51bit", "2.51BIT"), ("r1-2.22bit", "2.22BIT")),
+        *(("hf.co/AngelSlim/Hy-MT1.5-1.8B-1.25bit-GGUF:latest", "1.25BIT"), ("x-bfloat16", "BF16")),
+        *(("Qwen3.8-27B-UD-Q6_K_M.gguf", "Q6_K_M"), ("rscr/ruadapt_qwen2.5_32b:Q2_K_M", "Q2_K_M")),
         ("Q2.5-Something-14B", None),
         *((name, None) for name in ("google/gemma-3-4b-it", "gemma-2-2b-it", "gemma-3-1b-it", "some-8b-it", "x_4B.it")),
         *(("gemma3:4b-it-q8_0", "Q8_0"), ("unsloth/gemma-3-4b-it-GGUF:Q8_0", "Q8_0"), ("gemma-2-2b-it-Q6_K", "Q6_K")),
@@ -206,7 +212,12 @@ def test_a_foreign_architecture_takes_the_brand_but_not_the_weights() -> None:
 @pytest.mark.parametrize("name", ["deepseek-v3", "nezahatkorkmaz/deepseek-v3:latest"])
 def test_a_name_too_big_for_what_is_served_is_not_believed(name: str) -> None:
     found = judge(name, family_raw="llama", parameter_size="3.2B")
-    assert (found.brand_family, found.weights_family, found.base_family, found.developer) == (None, "Llama", "Llama", None)
+    assert (found.brand_family, found.weights_family, found.base_family, found.developer) == (
+        None,
+        "Llama",
+        "Llama",
+        None,
+    )
     assert "conflict" in found.rules and found.confidence == 0.4
     assert judge(name, parameter_size="3.2B").brand_family is None
     assert judge(name, family_raw="deepseek2", parameter_size="671.0B").weights_family == "DeepSeek"
