@@ -84,7 +84,7 @@ def answers(stream: IO[bytes], place: str, format_: str, *, skip_invalid: bool =
     number; with `skip_invalid` that line's answer is an object with `error` and `line`.
     """
     families, before = _families(), 0
-    for lines in _lines_of(stream, place):
+    for lines in _lines_of(stream):
         told = []
         for number, line in enumerate(lines, before + 1):
             try:
@@ -102,22 +102,23 @@ def _refused(problem: str, number: int, format_: str) -> str:
     return json.dumps({"error": problem, "line": number}) if format_ == "jsonl" else f"line {number}: {problem}"
 
 
-def _lines_of(stream: IO[bytes], place: str) -> Iterator[list[bytes]]:
-    """Whole lines as they come, never more than one read of them."""
+def _lines_of(stream: IO[bytes]) -> Iterator[list[bytes]]:
+    """Whole lines as they come, never more than one read of them; of a line that is too long, enough to say so."""
     rest = b""
     read = getattr(stream, "read1", stream.read)
     while part := read(READ_SIZE):
         *lines, rest = (rest + part).split(b"\n")
+        rest = rest[: MAX_LINE + 1]
         if lines:
             yield lines
-        if len(rest) > MAX_LINE:
-            raise UsageError(f"{place}: a line is longer than {MAX_LINE} bytes; that is no list of names")
     if rest:
         yield [rest]
 
 
 def _asked(line: bytes) -> tuple[Model, datetime | None]:
     """The model that a line is about. Raises ValueError with what is wrong with it."""
+    if len(line) > MAX_LINE:
+        raise ValueError(f"longer than {MAX_LINE} bytes: no name of a model")
     text = line.removesuffix(b"\r").decode("utf-8", "replace")
     if not text.lstrip().startswith("{"):
         return Model(text), None

@@ -389,29 +389,39 @@ async def _simulated(world: World, draft: Draft, display: Display) -> Scan:
     return job
 
 
+def _report_options(command: F) -> F:
+    """The options of every question."""
+    options = [
+        _OUTPUT,
+        _FORMAT,
+        click.option("--run", multiple=True, help="Cover this run. Repeatable."),
+        click.option("--since", help="Cover the runs from this UTC date on (2026-11-01)."),
+        click.option("--until", help="Cover the runs up to and with this UTC date."),
+        click.option(
+            "--by",
+            type=click.Choice(FAMILIES),
+            default="family_raw",
+            show_default=True,
+            help="Notion of family.",
+        ),
+        click.option(
+            "--suspects",
+            type=click.Choice(SUSPECTS),
+            default="include",
+            show_default=True,
+            help="Hosts in doubt.",
+        ),
+        click.option("--limit", type=click.IntRange(1), help="Print only so many rows."),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 @main.command("report")
 @click.argument("name", required=False)
 @click.argument("arguments", nargs=-1)
-@_OUTPUT
-@_FORMAT
-@click.option("--run", multiple=True, help="Cover this run. Repeatable.")
-@click.option("--since", help="Cover the runs from this UTC date on (2026-11-01).")
-@click.option("--until", help="Cover the runs up to and with this UTC date.")
-@click.option(
-    "--by",
-    type=click.Choice(FAMILIES),
-    default="family_raw",
-    show_default=True,
-    help="Notion of family.",
-)
-@click.option(
-    "--suspects",
-    type=click.Choice(SUSPECTS),
-    default="include",
-    show_default=True,
-    help="Hosts in doubt.",
-)
-@click.option("--limit", type=click.IntRange(1), help="Print only so many rows.")
+@_report_options
 def _report(
     name: str | None, arguments: tuple[str, ...], output: Path, format: str, run: tuple[str, ...], **options: Any
 ) -> None:
@@ -432,6 +442,17 @@ def _report(
         return
     answer = report.answer(output, name, arguments, say=_note, **options)
     _write(report.render(answer, format))
+
+
+@main.command("compare")
+@click.argument("before")
+@click.argument("after")
+@click.argument("arguments", nargs=-1)
+@_report_options
+@click.pass_context
+def _compare(ctx: click.Context, /, before: str, after: str, arguments: tuple[str, ...], **options: Any) -> None:
+    """Tell what changed between two runs, and why. The same as `census report compare BEFORE AFTER`."""
+    ctx.invoke(_report, name="compare", arguments=(before, after, *arguments), **options)
 
 
 def _more_reports() -> str:

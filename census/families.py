@@ -99,6 +99,12 @@ class _Letters:
         return cls("".join(tokens).replace(".", ""), b"".join(map(_edges, tokens)) + bytes([_EDGE]), begins)
 
 
+def _numbers(letters: _Letters) -> tuple[int, ...]:
+    """Where a number ends and a word begins."""
+    borders = enumerate(pairwise(letters.chars), start=1)
+    return tuple(at for at, (a, b) in borders if a.isdigit() and b.isalpha() and letters.edges[at] == _EDGE)
+
+
 @dataclass(frozen=True, slots=True)
 class _Word:
     """One piece of a phrase: where its letters must stand."""
@@ -108,6 +114,8 @@ class _Word:
     ends: bool
     prefix: bool
     inner: bool
+    numbers: tuple[int, ...] = ()
+    """Where a number ends within it: `4bit` is not in `gemma-3-4b-it`, where `4b` is one piece."""
 
     @classmethod
     def parse(cls, text: str) -> _Word:
@@ -117,7 +125,8 @@ class _Word:
             )
         first, last = text[:1], text[-1:]
         body = text.strip().lstrip("^*").rstrip("$*")
-        return cls(_Letters.of(body).chars, first == "^", last == "$", last == "*", first == "*" and len(body) > 0)
+        letters, inner = _Letters.of(body), first == "*" and bool(body)
+        return cls(letters.chars, first == "^", last == "$", last == "*", inner, _numbers(letters))
 
     def find(self, letters: _Letters, end: int) -> int:
         """Where this word begins in the letters, -1 if nowhere. `end`: length of the name without its tag."""
@@ -131,6 +140,8 @@ class _Word:
     def fits(self, letters: _Letters, at: int, end: int) -> bool:
         stop = at + len(self.chars)
         if (letters.edges[at] != _EDGE and not self.inner) or (self.starts and at not in (0, letters.after_publisher)):
+            return False
+        if any(letters.edges[at + inside] != _EDGE for inside in self.numbers):
             return False
         whole = letters.edges[stop] == _EDGE or (self.prefix and (letters.edges[stop] or not self.chars[-1:].isdigit()))
         return bool(whole) and (not self.ends or stop in (end, len(letters.chars)))
@@ -261,7 +272,7 @@ _NAME_SIZE = re.compile(
     r"(?<![0-9.])(?P<experts>[0-9]{1,3}x)?(?P<number>[0-9]{1,4}(?:\.[0-9]{1,3})?)"
     r"(?:(?P<unit>[mbt])|(?P<after>b[0-9](?![0-9])))(?![^\W_])"
 )
-_GLUED_SIZE = re.compile(r"(?<![0-9.])(?P<number>[0-9]{1,3}(?:\.[0-9]{1,2})?)b(?=[a-z0-9])")
+_GLUED_SIZE = re.compile(r"(?<![0-9.])(?P<number>[0-9]{1,3}(?:\.[0-9]{1,2})?)b(?=[a-z0-9])(?!its?(?![^\W\d_]))")
 _ACTIVE = re.compile(r"(?<![^\W\d_])a$")
 EXPERT_SHARE = 0.82
 """Total of N experts of size S, over N*S: Mixtral 8x7B has 46.7 of 56, 8x22B 141 of 176 (their model cards)."""
@@ -364,7 +375,8 @@ class Case:
         size: billions, one of which the size must be near.
         architecture: reported values, one of which must be reported.
         sets: the fields it sets: generation, base, weights, developer, role, distill, uncensored, hosted,
-            params (billions, when neither server nor name states them), total (even when the name does).
+            params (billions, when neither server nor name states them), total (even when the name does),
+            reports (all architectures that this part of the line reports), at_least (billions that a server counts).
     """
 
     match: tuple[Phrase, ...] = ()
@@ -426,6 +438,21 @@ class Vocabulary:
 
 
 @dataclass(frozen=True, slots=True)
+class Glued:
+    """A line whose generation and size are written as one number, with names that are so and names that are not."""
+
+    line: str
+    sizes: tuple[str, ...]
+    examples: Mapping[str, str]
+    counterexamples: tuple[str, ...] = ()
+
+    @property
+    def pattern(self) -> str:
+        """The line with its generation, one of its sizes at once after it, and what keeps that from the rest."""
+        return rf"({self.line.replace('.', '[.]?')})({'|'.join(self.sizes)})(?!its?(?![^\W\d_]))[-_. ]?"
+
+
+@dataclass(frozen=True, slots=True)
 class Words:
     """Words that mean the same in any name: roles in the order in which they count."""
 
@@ -433,10 +460,12 @@ class Words:
     uncensored: Vocabulary
     distill: Vocabulary
     roles: tuple[Vocabulary, ...]
+    glued: tuple[Glued, ...]
 
 
 _SETTINGS = frozenset(
     {"generation", "base", "weights", "developer", "role", "distill", "uncensored", "hosted", "params", "total"}
+    | {"reports", "at_least"}
 )
 _CONDITIONS = ("match", "unless", "mentions", "size", "architecture")
 
@@ -512,6 +541,10 @@ def _read_vocabulary(says: str, raw: dict[str, Any]) -> Vocabulary:
     return Vocabulary(says, _phrases(raw["match"]), tuple(raw["is"]), tuple(raw.get("is_not", ())))
 
 
+def _read_glued(raw: dict[str, Any]) -> Glued:
+    return Glued(raw["line"], tuple(raw["sizes"]), dict(raw["is"]), tuple(raw.get("is_not", ())))
+
+
 def _read_words(path: Path) -> Words:
     raw = _toml(path)
     try:
@@ -520,7 +553,8 @@ def _read_words(path: Path) -> Words:
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise DataError(f"{path}: {problem}") from None
     roles = _read_each(path, "role", "role", lambda item: _read_vocabulary(item["role"], item))
-    return Words(registries, uncensored, distill, roles)
+    glued = _read_each(path, "glued", "line", _read_glued)
+    return Words(registries, uncensored, distill, roles, glued)
 
 
 def _toml(path: Path) -> dict[str, Any]:
@@ -557,9 +591,13 @@ class _Quantizations:
         self.declared = lru_cache(CACHE_SIZE)(self._declared)
 
     def stated(self, name: Name) -> Quantization | None:
-        """What a name states: the longest spelling, the last one when several are as long."""
-        hits = [(len(phrase.head), place, at) for at, phrase, place in self._finder.hits(name)]
-        return self.known[max(hits)[2]] if hits else None
+        """What a name states: in its tag rather than before it, at an end rather than within, the longest, the last."""
+        ends = (name.stem, len(name.letters.chars))
+        hits = [
+            (place >= name.stem, place + len(phrase.head) in ends, len(phrase.head), place, at)
+            for at, phrase, place in self._finder.hits(name)
+        ]
+        return self.known[max(hits)[-1]] if hits else None
 
     def _declared(self, label: str) -> Quantization | None:
         """What a server declares, None when it is none we know."""
@@ -722,6 +760,10 @@ def _near(size: float | None, known: Sequence[float], tolerance: float = SIZE_TO
     return size is not None and any(abs(size - one) <= tolerance * one for one in known)
 
 
+def _apart(glued: re.Match[str]) -> str:
+    return "-".join([*filter(None, glued.groups()), ""])
+
+
 class Families:
     """The taxonomy, ready to judge models. `entries` are its lineages, in the order of the file."""
 
@@ -752,6 +794,7 @@ class Families:
         for entry in self.entries:
             self._by_brand.setdefault(entry.brand, entry)
         self._spaces = {_Letters.of(space).chars: org for org in self.organisations for space in org.namespaces}
+        self._glued = re.compile("|".join(one.pattern for one in self.words.glued) or "(?!)", re.IGNORECASE)
         self._cached = lru_cache(CACHE_SIZE)(lambda told: self._judge(_weigh(told)))
         self._turns = lru_cache(CACHE_SIZE)(lambda name: self.library.turns(self.read(name)))
 
@@ -810,8 +853,13 @@ class Families:
     # Which name to believe.
 
     def read(self, text: str) -> Name:
-        """A declared name taken apart, a known publisher before an underscore counted as a namespace."""
+        """A declared name taken apart, a known publisher before an underscore counted as a namespace.
+
+        A generation and a size written as one number come apart.
+        """
         name = read_name(text, self.words.registries)
+        if self._glued.search(name.model):
+            name = replace(name, model=self._glued.sub(_apart, name.model).rstrip("-"))
         publisher, mark, rest = name.model.partition("_")
         if mark and rest and name.letters.chars[: name.letters.after_publisher] in self._spaces:
             return replace(name, folders=(*name.folders, publisher), model=rest)
@@ -954,8 +1002,10 @@ class _Judgement:
 
     @cached_property
     def agrees(self) -> bool:
-        """The reported architecture is one that the brand is known to report."""
-        return bool(self.entry and self.architecture and self.architecture.name in self.entry.architectures)
+        """The reported architecture is one that the brand, or this part of its line, is known to report."""
+        if self.entry is None or self.architecture is None:
+            return False
+        return self.architecture.name in (self._set("reports") or self.entry.architectures)
 
     @cached_property
     def hosted(self) -> bool:
@@ -966,10 +1016,17 @@ class _Judgement:
     def conflict(self) -> bool:
         """The brand has weights of its own and never reports this architecture, nor does any other in the name."""
         entry = self.entry
-        if entry is None or self.architecture is None or self.candidate.resolved_by in ("digest", "remote"):
+        if entry is None or self.candidate.resolved_by in ("digest", "remote"):
             return False
+        if self.architecture is None or self._too_small():
+            return self._too_small()
         foreign = entry.rank != LINE and bool(entry.architectures or self.hosted)
         return foreign and not self.agrees and not any(self._could_be_base(brand) for brand in self.mentioned)
+
+    def _too_small(self) -> bool:
+        """The server counted fewer parameters than the smallest model of that name has."""
+        counted = self.evidence.params_b
+        return counted is not None and counted < (self._set("at_least") or 0.0)
 
     def base(self) -> str | None:
         """The immediate parent line: as a case says, as the name mentions, the only one left, as reported."""
@@ -1293,5 +1350,17 @@ def _wrong_words(families: Families) -> Iterator[str]:
         alone = {texts[0] for texts in held if len(texts) == 1}
         needless = [phrase.text for phrase in vocabulary.match if phrase.text not in alone]
         yield from (f"words '{vocabulary.says}': no example needs the phrase '{text}'" for text in needless)
+    yield from _wrong_glued(families)
     for twice in _twice(phrase.text for one in families.quantizations.known for phrase in one.spellings):
         yield f"quantization spelling '{twice}': listed twice"
+
+
+def _wrong_glued(families: Families) -> Iterator[str]:
+    """Names that do not come apart as their examples say, or come apart and should not."""
+    for glued in families.words.glued:
+        for text, apart in glued.examples.items():
+            if (found := families.read(text).model) != apart:
+                yield f"glued '{glued.line}': '{text}' comes apart as '{found}', not as '{apart}'"
+        for text in glued.counterexamples:
+            if re.search(glued.pattern, read_name(text).model, re.IGNORECASE):
+                yield f"glued '{glued.line}': '{text}' is taken apart"

@@ -186,7 +186,7 @@ def test_a_command_below_a_command_has_its_table_and_its_variables(
     assert "file/on-the-line" in run("geo", "install", "--folder", "file/on-the-line").stderr
 
 
-HEAVY = ("duckdb", "pyarrow", "aiohttp", "numpy", "rich", "cryptography", "mmdb_writer", "asyncio", "ssl")
+HEAVY = ("duckdb", "pyarrow", "pandas", "aiohttp", "numpy", "rich", "cryptography", "mmdb_writer", "asyncio", "ssl")
 
 
 @pytest.mark.parametrize(
@@ -231,6 +231,19 @@ def test_an_unknown_report_is_refused(census_of_the_world: Census) -> None:
     result = run("report", "codeploymnet", "-o", str(census_of_the_world.out))
     assert result.exit_code == errors.QueryError.exit_code
     assert "codeployment" in result.stderr
+
+
+def test_compare_is_the_report_of_that_name(census_of_the_world: Census) -> None:
+    """With every option of `report`, named or in order, and nothing of its own."""
+    one, asked = census_of_the_world.run.name, ("-o", str(census_of_the_world.out), "--format", "json", "--limit", "3")
+    short = run("compare", one, one, *asked)
+    long = run("report", "compare", f"before={one}", f"after={one}", *asked)
+    assert json.loads(short.stdout)["rows"] and short.stdout == long.stdout
+    flags = [
+        [flag for option in main.commands[name].params for flag in option.opts if flag.startswith("-")]
+        for name in ("compare", "report")
+    ]
+    assert flags[0] == flags[1]
 
 
 def test_sql_answers_in_json(census_of_the_world: Census) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -268,6 +269,34 @@ def test_what_has_come_is_answered_before_more_is_read() -> None:
     assert [json.loads(text)["brand_family"] for text in had] == ["Llama", "Qwen", "Phi"]
 
 
-def test_a_line_without_an_end_is_refused() -> None:
-    with pytest.raises(UsageError, match="pipe: a line is longer than"):
-        list(answers(io.BytesIO(b"x" * (MAX_LINE + READ_SIZE)), "pipe", "jsonl"))
+class Endless(io.RawIOBase):
+    """One line of many reads, then a name; what was asked of it is all that it makes."""
+
+    def __init__(self, reads: int) -> None:
+        self.left = reads
+
+    def read1(self, size: int) -> bytes:
+        self.left -= 1
+        return b"x" * size if self.left > 0 else b"\nqwen2:7b\n" if self.left == 0 else b""
+
+
+def test_a_line_without_an_end_is_refused_by_its_number() -> None:
+    stream = Endless(2 * MAX_LINE // READ_SIZE)
+    with pytest.raises(UsageError, match="pipe:1: longer than 1048576 bytes"):
+        list(answers(stream, "pipe", "jsonl"))  # type: ignore[arg-type]
+
+
+def test_a_line_without_an_end_is_answered_and_the_next_one_too() -> None:
+    tracemalloc.start()
+    told = "\n".join(answers(Endless(64 * MAX_LINE // READ_SIZE), "pipe", "jsonl", skip_invalid=True))  # type: ignore[arg-type]
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    first, second = map(json.loads, told.splitlines())
+    assert first == {"error": "longer than 1048576 bytes: no name of a model", "line": 1}
+    assert second["brand_family"] == "Qwen" and most < 8 * MAX_LINE
+
+
+def test_a_line_of_the_most_bytes_is_read() -> None:
+    text = b'{"name":"qwen2:7b"' + b" " * (MAX_LINE - 19) + b"}"
+    told = "\n".join(answers(io.BytesIO(text + b"\n" + text + b" "), "pipe", "jsonl", skip_invalid=True))
+    assert [json.loads(line).get("brand_family", "refused") for line in told.splitlines()] == ["Qwen", "refused"]

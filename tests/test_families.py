@@ -111,6 +111,7 @@ def test_display_sizes(text: str | None, billions: float | None) -> None:
         *(("gemma-4-E4B-it", 4), ("kimi-k2:1t", 1000), ("smollm2:135m", 0.135), ("bloom-7b1", 7.1)),
         *(("openhermes-2p5-mistral-7b", 7), ("Qwen2.5-14B-Instruct-1M", 14), ("aya32b", 32)),
         *(("llama-3-gradient-1048k", None), ("phi3:medium-128k", None), ("A3B", None), ("qwen2.5", None)),
+        *(("gemma-3-4bit", None), ("deepseek-r1-1.58bit", None), ("deepseek-r1-1.58bit:671b", 671), ("x-4b-it", 4)),
     ],
 )
 def test_sizes_that_names_state(name: str, billions: float | None) -> None:
@@ -143,7 +144,17 @@ def test_bits_of_a_label(label: str | None, bits: int | None) -> None:
         ("cpatonn/Qwen3-Omni-30B-A3B-Instruct-AWQ-4bit", "AWQ-INT4"),
         ("okwinds/DeepSeek-R1-0528-Qwen3-8B-Int8-W8A16", "W8A16"),
         ("deepseek-r1:32b-qwen-distill-fp16", "F16"),
+        *(("eramax/nxcode-cq-7b-orpo:q6", "Q6"), ("deepseek-r1-q3:70b", "Q3"), ("DeepSeek-R1:671b_Q2", "Q2")),
+        *(("gemma-2-27b-it-Q5_K_L:latest", "Q5_K_L"), ("hf.co/bartowski/Qwen_Qwen3-32B-GGUF:Q4_K_L", "Q4_K_L")),
+        *((f"hf.co/unsloth/Qwen3-14B-GGUF:UD-Q{bits}_K_XL", f"Q{bits}_K_XL") for bits in (2, 3, 4, 5, 6, 8)),
+        *(("dsqwen7bfp16:latest", "F16"), ("x/deepseek-r1-671b-2.51bit", "2.51BIT"), ("r1-2.22bit", "2.22BIT")),
+        *(("hf.co/AngelSlim/Hy-MT1.5-1.8B-1.25bit-GGUF:latest", "1.25BIT"), ("x-bfloat16", "BF16")),
+        *(("Qwen3.8-27B-UD-Q6_K_M.gguf", "Q6_K_M"), ("rscr/ruadapt_qwen2.5_32b:Q2_K_M", "Q2_K_M")),
         ("Q2.5-Something-14B", None),
+        *((name, None) for name in ("google/gemma-3-4b-it", "gemma-2-2b-it", "gemma-3-1b-it", "some-8b-it", "x_4B.it")),
+        *(("gemma3:4b-it-q8_0", "Q8_0"), ("unsloth/gemma-3-4b-it-GGUF:Q8_0", "Q8_0"), ("gemma-2-2b-it-Q6_K", "Q6_K")),
+        *(("gemma-3n-E2B-it-Q8_0.gguf", "Q8_0"), ("mlx-community/gemma-3-4b-it-4bit", "4BIT")),
+        *(("x-8B-bnb-4bit-GGUF:Q8_0", "Q8_0"), ("x-AWQ-INT4-Q8_0.gguf", "Q8_0"), ("x-AWQ-INT4:latest", "AWQ-INT4")),
         ("qwen3-8b-128k-16e", None),
     ],
 )
@@ -196,6 +207,28 @@ def test_a_foreign_architecture_takes_the_brand_but_not_the_weights() -> None:
     found = judge("llama-2-7b", family_raw="qwen2")
     assert (found.brand_family, found.weights_family, found.developer) == (None, "Qwen", None)
     assert "conflict" in found.rules and found.confidence == 0.4
+
+
+@pytest.mark.parametrize("name", ["deepseek-v3", "nezahatkorkmaz/deepseek-v3:latest"])
+def test_a_name_too_big_for_what_is_served_is_not_believed(name: str) -> None:
+    found = judge(name, family_raw="llama", parameter_size="3.2B")
+    assert (found.brand_family, found.weights_family, found.base_family, found.developer) == (
+        None,
+        "Llama",
+        "Llama",
+        None,
+    )
+    assert "conflict" in found.rules and found.confidence == 0.4
+    assert judge(name, parameter_size="3.2B").brand_family is None
+    assert judge(name, family_raw="deepseek2", parameter_size="671.0B").weights_family == "DeepSeek"
+
+
+def test_each_part_of_a_line_reports_its_own_architectures() -> None:
+    assert judge("deepseek-coder:6.7b", family_raw="llama").weights_family == "DeepSeek"
+    assert judge("deepseek-coder-v2:16b", family_raw="llama").brand_family is None
+    assert judge("deepseek-r1:70b", family_raw="llama").weights_family == "Llama"
+    assert judge("deepseek-r1:671b", family_raw="llama").brand_family is None
+    assert judge("deepseek-v3-distill:7b", family_raw="qwen2").weights_family == "Qwen"
 
 
 def test_an_architecture_nobody_knows_vetoes_nothing() -> None:

@@ -99,6 +99,14 @@ def _abstains(row: Row, lineage: Lineage) -> bool | None:
     return lineage.brand_family is None if row["brand_family"] == "unknown" else None
 
 
+def _no_size(row: Row, lineage: Lineage) -> bool | None:
+    return lineage.params_b is None if not row["params_b"] else None
+
+
+def _no_quant(row: Row, lineage: Lineage) -> bool | None:
+    return lineage.quant is None if not row["quant"] else None
+
+
 CHECKS: dict[str, Check] = {
     "brand": _same("brand_family", "brand_family"),
     "weights": _same("weights_family", "weights_family"),
@@ -115,6 +123,8 @@ CHECKS: dict[str, Check] = {
     "uncensored": _flag("uncensored", "uncensored"),
     "remote": _flag("cloud_proxied", "remote"),
     "no false brand": _abstains,
+    "no false params": _no_size,
+    "no false quant": _no_quant,
 }
 """Column of the report -> whether a verdict is right; None where the label does not tell."""
 
@@ -194,8 +204,9 @@ PREFACE = """<!-- Written by tests/benchmarks/accuracy.py; do not edit. -->
 # Accuracy of the families
 
 Shares of right answers in per cent, on labelled real names. A label `unknown` is right only when nothing is answered;
-*no false brand* is the share of such rows that got no brand. Sizes count as right within 15 % and, like quantization,
-only where the name states them or the library's listing proves them.
+*no false brand* is the share of such rows that got no brand; *no false params* and
+*no false quant* are the same for labels without size or quantization. Sizes count as right within 15 % and, like
+quantization, only where the name states them or the library's listing proves them.
 
 Rules are written by hand, so accuracy on names their author saw says little. Half of all name stems were drawn by lot
 and put aside before the first rule existed. Their labels and errors were never looked at, only totals: **stems held
