@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from census import report, schema
+from census import inference, report, schema, study
 from census.errors import CensusError, DataError
 from census.families import Families
 from census.identify import Rules
@@ -24,6 +24,8 @@ def problems() -> list[str]:
         ("networks", lambda: Networks.load().check()),
         ("suspicion", _doubts),
         ("reports", report.check),
+        ("study", _statistics),
+        ("estimates", inference.check),
     )
     return [line for name, look in parts for line in _told(name, look)]
 
@@ -37,6 +39,12 @@ def _told(name: str, look: Callable[[], Iterable[str]]) -> Iterator[str]:
 
 def _questions() -> list[str]:
     allowed(Rules.load().questions() | Suspicions.load().questions())
+    return []
+
+
+def _statistics() -> list[str]:
+    """Every header can be read; that every statement gives what its header says is for the tests."""
+    study.statistics()
     return []
 
 

@@ -14,6 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -150,6 +151,11 @@ def _scan_options(command: F) -> F:
         click.option("--connect-timeout", type=seconds, default=3.0, show_default=True, help="Seconds."),
         click.option("--read-timeout", type=seconds, default=6.0, show_default=True, help="Seconds for one answer."),
         click.option("--target-timeout", type=seconds, default=20.0, show_default=True, help="Seconds for one target."),
+        click.option(
+            "--workers",
+            type=click.IntRange(1),
+            help="Processes that ask, sharing rate and senders: one a processor. Default: all; simulated: 1.",
+        ),
         click.option("--notes", help="Your own words, kept with the run."),
         click.option("-q", "--quiet", is_flag=True, help="No progress, no summary; errors only."),
     ]
@@ -179,7 +185,7 @@ def _scan_options(command: F) -> F:
 @click.option("--geo-db", multiple=True, help="MMDB file or folder. Repeatable; the first that knows wins.")
 @click.option("-d", "--dryrun", is_flag=True, help="Print the counts and the plan; send nothing.")
 @click.option("--resume", metavar="RUN", help="Go on with an unfinished run ('last' for the newest).")
-def _scan(output: Path, dryrun: bool, resume: str | None, quiet: bool, **options: Any) -> None:
+def _scan(output: Path, dryrun: bool, resume: str | None, quiet: bool, workers: int | None, **options: Any) -> None:
     """Ask every target of TARGETS (files, .gz, or - for standard input) and publish a run.
 
     A line of a target list is an address, ip:port, [v6]:port, a network, a URL, or IP, DOMAIN, TAG, PORT.
@@ -188,8 +194,8 @@ def _scan(output: Path, dryrun: bool, resume: str | None, quiet: bool, **options
     from census.identify import Rules
 
     if resume:
-        _only_with_resume(("output", "quiet", "resume"))
-        _run(_resumed(output, resume), quiet)
+        _only_with_resume(("output", "quiet", "resume", "workers"))
+        _run(_resumed(output, resume), quiet, workers)
         return
     wanted = _wanted(options)
     chosen = scan.load_targets(wanted)
@@ -197,7 +203,7 @@ def _scan(output: Path, dryrun: bool, resume: str | None, quiet: bool, **options
         click.echo(scan.plan_text(wanted, chosen, Rules.load()))
         return
     stages = scan.Stages.load(wanted.geo)
-    _run(scan.draft_of(wanted, chosen, output), quiet, stages)
+    _run(scan.draft_of(wanted, chosen, output), quiet, workers, stages)
 
 
 def _wanted(options: dict[str, Any]) -> Settings:
@@ -244,14 +250,17 @@ def _resumed(output: Path, name: str) -> Draft:
     return snapshot.Draft.resume(output, name)
 
 
-def _run(draft: Draft, quiet: bool, stages: Stages | None = None) -> None:
-    from census import scan
+def _run(draft: Draft, quiet: bool, workers: int | None, stages: Stages | None = None) -> None:
+    from census import crew, scan
     from census.progress import Display
 
     with draft, Display(quiet) as display:
         scan.require_route(draft, None)
         job = scan.Scan(draft, stages or _stages(draft), display)
-        scan.run(_watched(job, display))
+        if (workers or crew.usable_cores()) == 1:
+            scan.run(_watched(job, display))
+        else:
+            crew.run_with(job, workers or crew.usable_cores(), partial(display.say, _STOPPING))
         _publish(job, display)
 
 
@@ -270,6 +279,9 @@ def _publish(job: Scan, display: Display) -> None:
     click.echo(job.draft.run_id)
 
 
+_STOPPING = "finishing what is in flight; once more stops at once"
+
+
 async def _watched(job: Scan, display: Display) -> None:
     """First Ctrl-C (or SIGTERM) finishes what is in flight, the second stops at once."""
     import asyncio
@@ -277,7 +289,7 @@ async def _watched(job: Scan, display: Display) -> None:
     loop = asyncio.get_running_loop()
 
     def first() -> None:
-        display.say("finishing what is in flight; once more stops at once")
+        display.say(_STOPPING)
         for number in (signal.SIGINT, signal.SIGTERM):
             loop.remove_signal_handler(number)
         job.stop()
@@ -295,28 +307,41 @@ async def _watched(job: Scan, display: Display) -> None:
 @click.option("--resume", metavar="RUN", help="Go on with an unfinished run of the same scenario ('last': the newest).")
 @click.pass_context
 def _simulate(
-    ctx: click.Context, /, output: Path, scenario: Path | None, resume: str | None, quiet: bool, **options: Any
+    ctx: click.Context,
+    /,
+    output: Path,
+    scenario: Path | None,
+    resume: str | None,
+    quiet: bool,
+    workers: int | None,
+    **options: Any,
 ) -> None:
     """Run a census of a simulated internet: real sockets on loopback, synthetic addresses."""
     if ctx.invoked_subcommand is not None:
         return
     import asyncio
 
-    from census import scan
+    from census import crew, scan
     from census.progress import Display
-    from census.simulate import World
+    from census.simulate import World, apart
 
     world = World.load(scenario)
     with tempfile.TemporaryDirectory(prefix="census-") as folder:
         if resume:
-            _only_with_resume(("output", "quiet", "resume", "scenario"))
+            _only_with_resume(("output", "quiet", "resume", "scenario", "workers"))
             draft = _resumed(output, resume)
             scan.relocate(draft, (str(world.write_geo(Path(folder) / GEO_FILE)),), world.targets())
         else:
             wanted = _simulated_wanted(world, Path(folder), options)
             draft = scan.draft_of(wanted, scan.load_targets(wanted), output)
         with draft, Display(quiet) as display:
-            _publish(asyncio.run(_simulated(world, draft, display)), display)
+            if workers in (None, 1):
+                _publish(asyncio.run(_simulated(world, draft, display)), display)
+                return
+            with apart(world) as route:
+                job = scan.Scan(draft, _stages(draft), display, route)
+                crew.run_with(job, workers or 1, partial(display.say, _STOPPING))
+            _publish(job, display)
 
 
 @_simulate.command("population")

@@ -107,7 +107,8 @@ class Rule:
     Attributes:
         verdict: "final" names the server; "provisional" names it and lets the opening questions go on; "lead" names
             nothing, it only makes this server's questions come next.
-        confidence, auth: what the rule says when it decides; 0 and None for a lead.
+        confidence, auth: what the rule says when it decides; 0 and None for a lead. None too where nothing that was
+            answered says who may ask: a name, and no list that was given or refused.
     """
 
     id: str
@@ -203,7 +204,7 @@ class Expectation:
     server: str | None
     version: str | None = None
     rule: str | None = None
-    auth: Auth | None = None
+    auth: Auth | Literal[""] | None = None
     proxy: str | None = None
     models: tuple[str, ...] | None = None
 
@@ -274,7 +275,7 @@ _VARYING_NAMES: Final = frozenset({"Date", "date", "Content-Length", "content-le
 class Head:
     """What stands above a body. `Rules` reads a head once for all the replies that have it."""
 
-    __slots__ = ("asked", "bits", "blocks", "headers", "media_type", "proxy", "reply")
+    __slots__ = ("asked", "bits", "blocks", "headers", "media_type", "proxy", "reply", "signer")
 
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
@@ -284,6 +285,7 @@ class Head:
             self.headers.setdefault(name.lower(), value)
         self.media_type = self.headers.get("content-type", "").partition(";")[0].strip().lower()
         self.proxy = _proxy(self.headers)
+        self.signer = _signer(self.headers.get("server"), self.proxy)
         self.bits = 0
         """What the head alone decides, as `_Index` counts."""
         self.blocks: tuple[_Block, ...] = ()
@@ -423,6 +425,9 @@ def _same(wanted: Any) -> Test:
     return lambda value: isinstance(value, dict) and first in value and value[first] == value.get(second, _MISSING)
 
 
+SIGNERS: Final = ("nobody", "proxy", "other")
+"""Whose Server header a reply has: none, with no sign of a proxy; a proxy's, or none where a proxy shows; another's."""
+
 VALUE_WORDS: Final[dict[str, Callable[[Any], Test]]] = {
     "is": _is,
     "equals": _equals,
@@ -525,6 +530,12 @@ def _case_checks(wanted: Any) -> list[tuple[str, Check]]:
     ]
 
 
+def _signer_checks(wanted: Any) -> list[tuple[str, Check]]:
+    signers = frozenset(_one_or_more(_word(SIGNERS))(wanted))
+    said = " or ".join(sorted(signers))
+    return [(f"signed by {said}", lambda view: view.head.signer in signers)]
+
+
 def _title_checks(wanted: Any) -> list[tuple[str, Check]]:
     titles = frozenset(_one_or_more(_text)(wanted))
     return [(f"title {' or '.join(map(repr, sorted(titles)))}", lambda view: view.title in titles)]
@@ -551,6 +562,7 @@ REPLY_WORDS: Final[dict[str, Callable[[Any], list[tuple[str, Check]]]]] = {
     "http": _http_checks,
     "header": _header_checks,
     "header_case": _case_checks,
+    "signed_by": _signer_checks,
     "empty": _empty_checks,
     "text": _text_checks,
     "title": _title_checks,
@@ -558,7 +570,7 @@ REPLY_WORDS: Final[dict[str, Callable[[Any], list[tuple[str, Check]]]]] = {
 }
 """What a rule may say of one reply, cheapest first: they are checked in this order, `json` after them."""
 
-HEAD_WORDS: Final = ("status", "content_type", "http", "header", "header_case")
+HEAD_WORDS: Final = ("status", "content_type", "http", "header", "header_case", "signed_by")
 """Those that judge the head alone: they come before the others."""
 
 
@@ -740,7 +752,7 @@ def _read_rule(table: _Table, server: str) -> Rule:
         about=table.take("about", _filled),
         precedence=table.take("precedence", _whole),
         confidence=0.0 if lead else table.take("confidence", _share),
-        auth=None if lead else table.take("auth", _word(_AUTH)),
+        auth=None if lead else table.take("auth", _word(_AUTH), None),
         verdict=verdict,
         matches=tuple(_read_match(one) for one in table.tables("match")),
     )
@@ -857,7 +869,7 @@ def _read_expectation(table: _Table, server: Any) -> Expectation:
         server=table.take("server", _text, server) or None,
         version=table.take("version", _text, None),
         rule=table.take("rule", _text, None),
-        auth=table.take("auth", _word(_AUTH), None),
+        auth=table.take("auth", _word((*_AUTH, "")), None),
         proxy=table.take("proxy", _text, None),
         models=table.take("models", _texts, None),
     )
@@ -1116,34 +1128,70 @@ _PROXIES: Final = (
     ("x-amz-cf-id", "", "cloudfront"),
     ("fly-request-id", "", "fly.io"),
     ("x-kong-upstream-latency", "", "kong"),
+    ("x-kong-proxy-latency", "", "kong"),
     ("ngrok-trace-id", "", "ngrok"),
+    ("x-vercel-id", "", "vercel"),
+    ("x-nf-request-id", "", "netlify"),
+    ("x-fastly-request-id", "", "fastly"),
+    ("x-varnish", "", "varnish"),
+    ("x-akamai-transformed", "", "akamai"),
+    ("x-akamai-request-id", "", "akamai"),
+    ("akamai-grn", "", "akamai"),
+    ("x-azure-ref", "", "azure"),
+    ("x-iinfo", "", "imperva"),
     ("server", "openresty", "openresty"),
     ("server", "nginx", "nginx"),
+    ("server", "angie", "angie"),
+    ("server", "freenginx", "nginx"),
     ("server", "caddy", "caddy"),
     ("server", "cloudflare", "cloudflare"),
+    ("server", "cloudfront", "cloudfront"),
+    ("server", "apisix", "apisix"),
+    ("server", "apachetrafficserver", "traffic-server"),
+    ("server", "ats", "traffic-server"),
     ("server", "apache", "apache"),
     ("server", "envoy", "envoy"),
     ("server", "istio-envoy", "envoy"),
     ("server", "tengine", "tengine"),
+    ("server", "kong", "kong"),
+    ("server", "lighttpd", "lighttpd"),
     ("server", "litespeed", "litespeed"),
+    ("server", "openlitespeed", "litespeed"),
+    ("server", "h2o", "h2o"),
     ("server", "haproxy", "haproxy"),
     ("server", "traefik", "traefik"),
+    ("server", "varnish", "varnish"),
+    ("server", "squid", "squid"),
+    ("server", "bunnycdn", "bunnycdn"),
+    ("server", "akamai", "akamai"),
+    ("server", "vercel", "vercel"),
+    ("server", "netlify", "netlify"),
+    ("server", "fly/", "fly.io"),
+    ("server", "railway", "railway"),
+    ("server", "ddos-guard", "ddos-guard"),
+    ("server", "sucuri", "sucuri"),
+    ("server", "big-ip", "big-ip"),
+    ("server", "bigip", "big-ip"),
     ("server", "awselb", "aws-elb"),
     ("server", "microsoft-iis", "iis"),
     ("server", "microsoft-httpapi", "iis"),
+    ("server", "microsoft-azure-application-gateway", "azure"),
     ("server", "google frontend", "google"),
+    ("x-powered-by", "arr/", "iis"),
     ("via", "1.1 caddy", "caddy"),
     ("via", "2.0 caddy", "caddy"),
     ("via", "1.1 google", "google"),
     ("via", "1.1 varnish", "varnish"),
+    ("via", "1.1 kong", "kong"),
+    ("via", "1.1 fly.io", "fly.io"),
     ("x-envoy-upstream-service-time", "", "envoy"),
     ("via", "", "other"),
     ("x-cache", "", "other"),
 )
 """Header, start of its value in lower case, the proxy it gives away. The first row that fits decides.
 
-Source: each product's documented default headers. What stands in a `Via` beyond that may be a host's name, so it is
-"other".
+The one list of proxies: rules ask for it by `signed_by`, and doubts by the proxy that was named. Source: each product's
+documented default headers. What stands in a `Via` beyond that may be a host's name, so it is "other".
 """
 
 
@@ -1153,6 +1201,13 @@ def _proxy(headers: Mapping[str, str]) -> str | None:
         if value is not None and value.lower().startswith(start):
             return name
     return None
+
+
+def _signer(server: str | None, proxy: str | None) -> str:
+    """One of SIGNERS. A proxy may leave the header of the program behind it, which is then another's."""
+    if server is None:
+        return "proxy" if proxy else "nobody"
+    return "proxy" if _proxy({"server": server}) else "other"
 
 
 # --- The rules -------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import date
@@ -74,9 +74,35 @@ def _read(path: Path) -> Estimate:
 
 
 def check() -> list[str]:
-    """What is wrong with the estimates: files and the functions that read them are the same."""
-    unknown = sorted(set(estimates()) ^ set(_RUN))
-    return [f"{name}.sql: there is no such estimate, or no such file" for name in unknown]
+    """What is wrong with estimates and indicators, one line each. Raises DataError for a file without its parts.
+
+    The SQL is run against the empty tables of `schemas/tables/`.
+    """
+    indicators()
+    lines = [f"{name}.sql: there is no such estimate, or no such file" for name in sorted(set(estimates()) ^ set(_RUN))]
+    with closing(duck.open_duckdb()) as empty:
+        report.create_tables(empty)
+        with study.Asker.open(empty, "include") as asker:
+            return lines + [line for one in estimates().values() for line in _broken(one, asker)]
+
+
+def _broken(one: Estimate, asker: study.Asker) -> Iterator[str]:
+    for sql in one.statements.values():
+        try:
+            asker.table(sql, f"{one.name}.sql")
+        except QueryError as problem:
+            yield str(problem)
+
+
+def estimates_page() -> str:
+    """The page of the documentation on estimates."""
+    parts = [
+        "<!-- Written by `make docs`; edit the source it names, not this page. -->\n\n# Estimates\n",
+        "Asked as `census report NAME`, of many runs. Each is a file of `data/reports/estimates/`: its question, its",
+        "method, and the SQL of what it reads. How often their intervals cover is in [The study](study.md).\n",
+    ]
+    parts += [f"## {one.name}\n\n{one.question}\n\n{one.method}\n" for one in estimates().values()]
+    return "\n".join(parts)
 
 
 def answer(output: Path, name: str, *, suspects: str = "include", **chosen: Any) -> tuple[Estimate, pa.Table, bool]:

@@ -8,10 +8,12 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import zlib
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -36,6 +38,10 @@ MIN_POLL_S, MAX_POLL_S = 0.001, 0.01
 
 POLLS = 50
 """Looks at the clock in one period, as far as the sleeps above allow: a period then ends about one in fifty late."""
+
+
+_ROUNDING = 1e-6
+"""Beyond what a share of a whole number may be off by in floating point."""
 
 
 def _positive(name: str, value: float) -> float:
@@ -68,6 +74,43 @@ Turn = Callable[[bool], None]
 """Called once: with True when the connection may be opened, with False when it must not be any more."""
 
 
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What one of several processes has of a pace: whole networks, and as large a part of the rate.
+
+    The processes' admissions add up to those of one process that had all, in every window: each lets through `count` of
+    the `of` connections of a period, and a network belongs to one of them alone.
+
+    Attributes:
+        first, count, of: networks are spread over `of` lots, of which this share has `count` from `first` on.
+        senders: connections at once.
+    """
+
+    first: int
+    count: int
+    of: int
+    senders: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether there is no other share."""
+        return self.count == self.of
+
+    def has(self, ip: str) -> bool:
+        """Whether the network of an address belongs to this share."""
+        network = network_of(ip)
+        lot = zlib.crc32(network if isinstance(network, bytes) else network.encode()) % self.of
+        return self.first <= lot < self.first + self.count
+
+
+def shares(rate: float, senders: int, n: int) -> list[Share]:
+    """At most `n` shares of a pace, about equal: fewer where a period lets fewer connections through."""
+    lots = _budget(_positive("rate", rate))[0]
+    n = max(1, min(n, lots, senders))
+    cuts = [(i * lots // n, i * senders // n) for i in range(n + 1)]
+    return [Share(a, b - a, lots, d - c) for (a, c), (b, d) in pairwise(cuts)]
+
+
 @dataclass(slots=True)
 class _Network:
     """A network somebody waits for or that was asked less than 1 / network_rate ago; all others are forgotten."""
@@ -81,13 +124,16 @@ class Pace:
 
     `rate` and `network_rate` are connections a second; a network is an IPv4 /24 or an IPv6 /48 of the address given
     (in the simulated internet, of the simulated address). Raises UsageError when one of the three is not positive.
+    With a `share`, it is one of several paces in as many processes, which together are this one.
 
     Use: `async with Pace(...) as pace`, then in each sender `async with pace.senders: await pace.admit(ip)`; or
     `queue`, which needs no task. One task waits on the throttle for all, as asyncio-throttle wakes each.
     """
 
-    def __init__(self, rate: float, network_rate: float, senders: int) -> None:
-        self.senders = asyncio.Semaphore(int(_positive("senders", senders)))
+    def __init__(self, rate: float, network_rate: float, senders: int, share: Share | None = None) -> None:
+        self._share = share or shares(rate, int(_positive("senders", senders)), 1)[0]
+        self.n_senders = self._share.senders
+        self.senders = asyncio.Semaphore(self.n_senders)
         self._network_rest = 1 / _positive("network rate", network_rate)
         self._total = Throttler(1)
         self._spread = Throttler(1, period=SPREAD_S, retry_interval=SPREAD_S / 2)
@@ -107,9 +153,11 @@ class Pace:
     @rate.setter
     def rate(self, rate: float) -> None:
         self._rate = _positive("rate", rate)
-        self._total.rate_limit, self._total.period = _budget(rate)
+        limit, self._total.period = _budget(rate)
+        mine = self._share.count / self._share.of
+        self._total.rate_limit = max(1, math.floor(limit * mine + _ROUNDING))
         self._total.retry_interval = min(MAX_POLL_S, max(MIN_POLL_S, self._total.period / POLLS))
-        self._spread.rate_limit = math.ceil(2 * rate * SPREAD_S)
+        self._spread.rate_limit = math.ceil(2 * rate * mine * SPREAD_S)
 
     async def __aenter__(self) -> Self:
         self._dispatcher = asyncio.create_task(self._dispatch(), name="pace")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
@@ -39,9 +40,10 @@ class Tally:
         self.resumed_at = sum(done.values())
         self.began = time.monotonic()
 
-    def add(self, finding: Finding) -> None:
-        self.outcomes[finding.conversation.outcome.value] += 1
-        self.hits += finding.identity.server is not None
+    def add(self, outcomes: Mapping[str, int], hits: int) -> None:
+        """Targets by outcome that are done, and AI servers among them."""
+        self.outcomes.update(outcomes)
+        self.hits += hits
 
     @property
     def done(self) -> int:
@@ -103,7 +105,11 @@ class Display:
 
     def finding(self, finding: Finding) -> None:
         """One target is done."""
-        self.tally.add(finding)
+        self.count({finding.conversation.outcome.value: 1}, finding.identity.server is not None)
+
+    def count(self, outcomes: Mapping[str, int], hits: int) -> None:
+        """Some targets are done, by outcome; so many of them are AI servers."""
+        self.tally.add(outcomes, hits)
         now = time.monotonic()
         if self._bar is not None:
             if now - self._said > 1 / REFRESH_PER_SECOND:

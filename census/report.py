@@ -471,8 +471,8 @@ def ask(
         first=covered[0].started_at,
         last=covered[-1].started_at,
         synthetic=covered[0].is_simulated,
-        suspects=_suspects_note(connection, name, suspects, "suspects" in asker.used, summed),
-        footnotes=(*_footnotes(report, covered, "suspects" in asker.used), *_cut(rows, limit)),
+        suspects=_suspects_note(connection, suspects, summed),
+        footnotes=(*_footnotes(report, covered), *_cut(rows, limit)),
     )
 
 
@@ -573,11 +573,7 @@ def _covered(known: tuple[_Run, ...], chosen: Sequence[list[str]]) -> tuple[_Run
     return covered
 
 
-def _suspects_note(connection: duckdb.DuckDBPyConnection, name: str, suspects: str, apply: bool, summed: bool) -> str:
-    if not apply and suspects != "include":
-        raise QueryError(f"report '{name}' counts targets, not hosts: --suspects does not apply to it")
-    if not apply:
-        return "do not apply: every target counts"
+def _suspects_note(connection: duckdb.DuckDBPyConnection, suspects: str, summed: bool) -> str:
     sql = f"SELECT count(DISTINCT ip), count(DISTINCT ip) FILTER ({'most_suspect' if summed else 'suspect'} >= 2) FROM "
     sql += "endpoint_latest" if summed else "hosts"
     hosts, doubted = connection.execute(sql).fetchall()[0]
@@ -588,7 +584,8 @@ def _suspects_note(connection: duckdb.DuckDBPyConnection, name: str, suspects: s
     }[suspects]
 
 
-def _footnotes(report: Report, covered: Sequence[_Run], of_hosts: bool) -> Iterator[str]:
+def _footnotes(report: Report, covered: Sequence[_Run]) -> Iterator[str]:
+    of_hosts = not report.unit.startswith("target")
     compared = any(parameter.kind == "run" for parameter in report.parameters)
     if of_hosts and not compared and len(covered) > 1:
         yield (
@@ -641,7 +638,7 @@ def check(connection: duckdb.DuckDBPyConnection | None = None, folder: Path | No
     """
     if connection is None:
         with closing(duck.open_duckdb()) as empty:
-            _create_tables(empty)
+            create_tables(empty)
             return check(empty, folder)
     try:
         return [problem for report in reports(folder).values() for problem in _problems(connection, report, folder)]
@@ -649,7 +646,8 @@ def check(connection: duckdb.DuckDBPyConnection | None = None, folder: Path | No
         return [str(problem)]
 
 
-def _create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+def create_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make the tables of `schemas/tables/`, empty."""
     for table in schema.tables().values():
         columns = ", ".join(f'"{column.name}" {column.sql}' for column in table.columns)
         connection.execute(f"CREATE TABLE {table.name} ({columns})")

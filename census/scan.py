@@ -27,7 +27,7 @@ from census.families import Families
 from census.identify import Reading, Rules
 from census.locate import Locator, Networks
 from census.model import Conversation, Finding, Lineage, Outcome, Question, Target
-from census.pace import Pace
+from census.pace import Pace, Share, shares
 from census.probe import Limits, Prober, Route, Talk, allowed, now, user_agent
 from census.schema import SCHEMA_VERSION
 from census.snapshot import Draft, new_run_id
@@ -118,6 +118,7 @@ class Watcher(Protocol):
 
     def begin(self, run_id: str, total: int, done: Counter[str], hits: int) -> None: ...
     def finding(self, finding: Finding) -> None: ...
+    def count(self, outcomes: Mapping[str, int], hits: int) -> None: ...
     def say(self, text: str) -> None: ...
 
 
@@ -369,7 +370,11 @@ def run(work: Coroutine[Any, Any, T]) -> T:
 
 
 class Scan:
-    """One run, from its draft to its published folder."""
+    """One run, from its draft to its published folder.
+
+    Attributes:
+        share: what this process asks of it; all, unless it is a worker (`crew.py`).
+    """
 
     def __init__(self, draft: Draft, stages: Stages, watcher: Watcher, route: Route | None = None) -> None:
         self.draft = draft
@@ -383,9 +388,10 @@ class Scan:
         require_route(draft, route)
         self._faults = 0
         self.stopping = False
+        self.share = self.shares(1)[0]
         self._pace: Pace | None = None
         self._open: dict[int, _Block] = {}
-        self._log = _run_log(draft)
+        self.log = _run_log(draft)
 
     def stop(self) -> None:
         """Ask no further target; what is in flight is finished, and all that was answered is kept.
@@ -396,20 +402,36 @@ class Scan:
         if self._pace is not None:
             self._pace.withdraw()
 
+    def shares(self, n: int) -> list[Share]:
+        """The run's pace cut for at most `n` processes."""
+        return shares(self.settings.rate, self.settings.senders, n)
+
+    def begin(self) -> None:
+        """Tell the watcher where the run stands."""
+        self.watcher.begin(self.draft.run_id, self.order.total(), self.draft.counts(), self.draft.hits())
+
     async def run(self) -> None:
         """Ask every target of every block not yet committed. Raises ScanStopped when stopped before the end."""
-        raise_descriptor_limit(self.settings.senders)
-        self.watcher.begin(self.draft.run_id, self.order.total(), self.draft.counts(), self.draft.hits())
+        self.begin()
+        await self.ask()
+        self.require_all()
+
+    def require_all(self) -> None:
+        """Raises ScanStopped when the scan was stopped and something is missing."""
+        if self.stopping and self.missing():
+            command = "simulate" if self.settings.simulated else "scan"
+            raise ScanStopped(f"stopped; nothing is lost: continue with census {command} --resume {self.draft.run_id}")
+
+    async def ask(self) -> None:
+        """Ask what is not committed of this process's share, until that is done or the scan is stopped."""
+        raise_descriptor_limit(self.share.senders)
         optouts = _OptOuts(self.settings)
         async with self._paced() as pace, self._prober(optouts, pace) as prober:
             self._pace = pace
             await self._ask_all(pace, prober, optouts)
-        if self.stopping and self._missing():
-            command = "simulate" if self.settings.simulated else "scan"
-            raise ScanStopped(f"stopped; nothing is lost: continue with census {command} --resume {self.draft.run_id}")
 
     def _paced(self) -> Pace:
-        return Pace(self.settings.rate, self.settings.network_rate, self.settings.senders)
+        return Pace(self.settings.rate, self.settings.network_rate, self.settings.senders, self.share)
 
     def _prober(self, optouts: _OptOuts, pace: Pace) -> Prober:
         s = self.settings
@@ -438,16 +460,18 @@ class Scan:
 
     def _unasked(self, optouts: _OptOuts) -> Iterator[tuple[_Block, Target]]:
         for number in self.order.blocks():
-            if number in self.draft.committed:
+            if self.draft.is_whole(number, self.order.length(number)):
                 continue
             optouts.refresh()
-            done = self.draft.done(number)
-            block = self._open[number] = _Block(number, self.order.length(number) - len(done))
-            if not block.left:
-                self.draft.commit(number, ())
-            for target in self.order.block(number):
-                if not done or (target.ip, target.port, target.domain) not in done:
-                    yield block, target
+            if todo := self._todo(number):
+                block = self._open[number] = _Block(number, len(todo))
+                yield from ((block, target) for target in todo)
+
+    def _todo(self, number: int) -> list[Target]:
+        """The targets of one block that this process has to ask."""
+        done = self.draft.done(number)
+        todo = [t for t in self.order.block(number) if not done or (t.ip, t.port, t.domain) not in done]
+        return todo if self.share.whole else [target for target in todo if self.share.has(target.ip)]
 
     async def conclude(self, conversation: Conversation, reading: Reading) -> Finding:
         """At once, or from long answers in steps, between which other hosts are heard. No answer, no conclusion."""
@@ -465,22 +489,28 @@ class Scan:
 
     def faulty(self, target: Target, fault: Exception) -> Finding:
         """A crash of our own code as that host's outcome. Raises CensusError when there were too many."""
-        self._log.error("%s\n%s", target.endpoint, "".join(traceback.format_exception(fault)))
-        self._faults += 1
-        if self._faults >= MAX_FAULTS:
-            raise CensusError(f"{MAX_FAULTS} faults of the census itself, the last of them {fault!r}; see {LOG_FILE}")
+        self.log.error("%s\n%s", target.endpoint, "".join(traceback.format_exception(fault)))
+        self.fault(repr(fault))
         problem = f"fault of the census: {type(fault).__name__}"
         return Finding(Conversation(target, Outcome.UNKNOWN_ERROR, now(), error=problem))
 
+    def fault(self, words: str) -> None:
+        """Count a crash of our own code. Raises CensusError when there were too many."""
+        self._faults += 1
+        if self._faults >= MAX_FAULTS:
+            raise CensusError(f"{MAX_FAULTS} faults of the census itself, the last of them {words}; see {LOG_FILE}")
+
     async def _commit(self, finished: asyncio.Queue[_Block | None]) -> None:
+        commit = self.draft.commit if self.share.whole else self.draft.commit_part
         while (block := await finished.get()) is not None:
-            await asyncio.to_thread(self.draft.commit, block.number, block.findings)
+            await asyncio.to_thread(commit, block.number, block.findings)
             del self._open[block.number]
         for block in self._open.values():
             await asyncio.to_thread(self.draft.commit_part, block.number, block.findings)
 
-    def _missing(self) -> int:
-        return sum(block not in self.draft.committed for block in self.order.blocks())
+    def missing(self) -> int:
+        """Blocks that are not whole."""
+        return sum(not self.draft.is_whole(block, self.order.length(block)) for block in self.order.blocks())
 
     def ledger(self) -> str:
         """Targets in = rows of probes + excluded; lines that could not be read and duplicates beside it."""
@@ -493,7 +523,7 @@ class Scan:
 
     def publish(self) -> Path:
         """Write the run row and publish the run by one rename. Raises SnapshotError when blocks are missing."""
-        if missing := self._missing():
+        if missing := self.missing():
             raise SnapshotError(f"{self.draft.run_id}: {missing} blocks are not done; resume the scan")
         return self.draft.publish(self._run_row())
 
@@ -542,7 +572,7 @@ class _Corridor:
 
     async def all_back(self) -> None:
         """Wait for every sender but the one that waits for them."""
-        for _ in range(self._scan.settings.senders - 1):
+        for _ in range(self._pace.n_senders - 1):
             await self._pace.senders.acquire()
 
     def send(self, block: _Block, target: Target) -> None:

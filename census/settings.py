@@ -18,6 +18,9 @@ from census.choices import GEO_VARIABLE
 PREFIX = "CENSUS"
 """What the names of our environment variables begin with."""
 
+ALIKE = 0.8
+"""How alike the name of a variable must be to be suggested (0 to 1): all begin alike."""
+
 NOT_OURS = frozenset({"CENSUS_API_KEY"})
 """Variables of others that share our prefix: the key to the data of the United States' Census Bureau."""
 
@@ -66,7 +69,7 @@ def require_known(root: click.Group, environment: Iterable[str]) -> None:
     for name in sorted(environment):
         if name.startswith(f"{PREFIX}_") and name not in known | NOT_OURS:
             raise click.UsageError(
-                f"{name} in the environment sets no option of census{_nearest(name, known)}; "
+                f"{name} in the environment sets no option of census{_nearest(name, known, ALIKE)}; "
                 "CENSUS_SCAN_RATE is --rate of census scan, and so on: rename it or unset it"
             )
 
@@ -83,6 +86,6 @@ def _options(command: click.Command) -> list[click.Option]:
     return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
 
 
-def _nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
+def _nearest(name: str, known: Iterable[str], alike: float = 0.6) -> str:
+    near = difflib.get_close_matches(name, list(known), 1, alike)
     return f"; did you mean {near[0]}?" if near else ""

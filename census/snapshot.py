@@ -15,6 +15,7 @@ import logging
 import os
 import secrets
 import shutil
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -443,6 +444,11 @@ class _Tally:
     outcomes: Counter[str] = field(default_factory=Counter)
     hits: int = 0
 
+    @property
+    def total(self) -> int:
+        """Targets."""
+        return self.outcomes.total()
+
     def add(self, probes: pa.StructArray) -> None:
         self.outcomes.update(probes.field("outcome").to_pylist())
         server = probes.field("server")
@@ -513,6 +519,7 @@ class Draft:
     Attributes:
         plan: what `create` was given, with `n_resumed` counting the resumes; survives a kill.
         folder: holds the plan, the blocks, and whatever the scan keeps beside them.
+        on_part: called with each part that is committed, from the thread that does so: `note` takes the same.
     """
 
     def __init__(self, out: Path, run_id: str, lock: IO[bytes]) -> None:
@@ -520,6 +527,7 @@ class Draft:
         self.run_id = run_id
         self.folder = _draft_folder(out, run_id)
         self._lock = lock
+        self.on_part: Callable[[int, str, Mapping[str, int], int], None] = lambda *_: None
         self._tally = _Tally()
         self._blocks: dict[int, Path] = {}
         self._parts: dict[int, _Parts] = {}
@@ -556,7 +564,7 @@ class Draft:
         if not (folder / _PLAN).exists():
             names = ", ".join(unfinished(out)) or "none"
             raise SnapshotError(f"{out}: no unfinished run {run_id!r}; there are: {names}")
-        draft = cls(out, run_id, _locked(folder))
+        draft = cls(out, run_id, _locked(folder, LOCK_PATIENCE_S))
         with _told_of_disk(folder):
             draft.plan["n_resumed"] = draft.plan.get("n_resumed", 0) + 1
             _write_text(folder / _PLAN, json.dumps(draft.plan, sort_keys=True))
@@ -568,6 +576,12 @@ class Draft:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def refresh(self) -> None:
+        """Count anew what is committed, after a process of this run has ended before it could tell."""
+        self._tally, self._blocks, self._parts = _Tally(), {}, {}
+        self._sweep()
+        self._adopt()
+
     def close(self) -> None:
         """Let another process go on with this run."""
         self._lock.close()
@@ -577,9 +591,19 @@ class Draft:
         """Numbers of the whole blocks."""
         return frozenset(self._blocks)
 
+    def is_whole(self, block: int, length: int) -> bool:
+        """Whether all `length` targets of a block are committed, as a whole or in parts."""
+        return block in self._blocks or self._parts_of(block).tally.total == length
+
     def done(self, block: int) -> frozenset[_TargetKey]:
         """(ip, port, domain) of the targets that the parts of a block not yet whole hold."""
-        return frozenset(self._parts_of(block).done)
+        return self._parts_of(block).done()
+
+    def note(self, block: int, name: str, outcomes: Mapping[str, int], hits: int) -> None:
+        """Count a part that another process of this run has committed: its file, and what `on_part` told of it."""
+        tally = _Tally(Counter(outcomes), hits)
+        self._parts.setdefault(block, _Parts()).add(self.folder / _BLOCKS / name, tally)
+        self._tally += tally
 
     def counts(self) -> Counter[str]:
         """Committed targets by outcome, in whole blocks and in parts."""
@@ -614,9 +638,10 @@ class Draft:
         if block in self._blocks or not (missing := parts.missing(findings)):
             return
         path, tally = self._write(block, self._batches(block, missing), _PART)
-        parts.add(path, tally, map(_key_of, missing))
+        parts.add(path, tally)
         self._parts[block] = parts
         self._tally += tally
+        self.on_part(block, path.name, tally.outcomes, tally.hits)
 
     def _parts_of(self, block: int) -> _Parts:
         return self._parts.get(block) or _Parts()
@@ -626,7 +651,7 @@ class Draft:
 
     def _write(self, block: int, batches: Iterable[pa.RecordBatch], end: str) -> tuple[Path, _Tally]:
         folder = self.folder / _BLOCKS
-        partial_file = folder / f"{_TEMPORARY}{block:08d}"
+        partial_file = folder / f"{_TEMPORARY}{block:08d}-{os.getpid()}"
         with _told_of_disk(self.folder), _removed_on_failure(partial_file):
             tally = _write_block(partial_file, batches)
             final = folder / f"{block:08d}-{sha256(partial_file)[:_DIGEST_DIGITS]}{end}"
@@ -682,7 +707,7 @@ class Draft:
             path.unlink()
             return
         tally = _tally_of(path)
-        self._parts.setdefault(block, _Parts()).add(path, tally, _keys_of(path))
+        self._parts.setdefault(block, _Parts()).add(path, tally)
         self._tally += tally
 
     def _sweep(self) -> None:
@@ -693,20 +718,23 @@ class Draft:
 
 @dataclass(slots=True)
 class _Parts:
-    """The parts of one block that is not whole yet: their files, what they add up to, and whose rows they hold."""
+    """The parts of one block that is not whole yet: their files, and what they add up to."""
 
     paths: list[Path] = field(default_factory=list)
     tally: _Tally = field(default_factory=_Tally)
-    done: set[_TargetKey] = field(default_factory=set)
 
-    def add(self, path: Path, tally: _Tally, keys: Iterable[_TargetKey]) -> None:
+    def add(self, path: Path, tally: _Tally) -> None:
         self.paths.append(path)
         self.tally += tally
-        self.done.update(keys)
+
+    def done(self) -> frozenset[_TargetKey]:
+        """Whose rows they hold: read when it is asked for, since a run may have thousands of such blocks."""
+        return frozenset(chain.from_iterable(map(_keys_of, self.paths)))
 
     def missing(self, findings: Sequence[Finding]) -> Sequence[Finding]:
         """The findings whose targets are in no part."""
-        return [finding for finding in findings if _key_of(finding) not in self.done]
+        done = self.done()
+        return [finding for finding in findings if _key_of(finding) not in done]
 
 
 def _key_of(finding: Finding) -> _TargetKey:
@@ -780,18 +808,34 @@ def _remove_all(paths: Iterable[Path]) -> None:
             path.unlink()
 
 
-def _locked(folder: Path) -> IO[bytes]:
+LOCK_PATIENCE_S = 1.0
+"""Seconds for which a draft's lock is waited for: the workers of a process that was killed need a moment to follow."""
+
+_LOCK_LOOK_S = 0.02
+"""Seconds between two looks at a lock that another process has."""
+
+
+def _locked(folder: Path, patience: float = 0.0) -> IO[bytes]:
     """The lock of a draft, held until it is closed or its process ends. Raises SnapshotError when another has it."""
     try:
         lock = (folder / _LOCK).open("wb")
     except OSError as problem:
         raise SnapshotError(f"{folder / _LOCK}: {problem.strerror}") from None
+    deadline = time.monotonic() + patience
+    while not _taken(lock):
+        if time.monotonic() >= deadline:
+            lock.close()
+            raise SnapshotError(f"{folder.name}: another process is at work on this run; wait for it or end it")
+        time.sleep(_LOCK_LOOK_S)
+    return lock
+
+
+def _taken(lock: IO[bytes]) -> bool:
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
-        lock.close()
-        raise SnapshotError(f"{folder.name}: another process is at work on this run; wait for it or end it") from None
-    return lock
+        return False
+    return True
 
 
 def _clean(out: Path) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import socket
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -51,6 +51,9 @@ class Silent:
         self.findings += 1
         if self.job is not None and self.findings == self.stop_after:
             self.job.stop()
+
+    def count(self, outcomes: Mapping[str, int], hits: int) -> None:
+        self.findings += sum(outcomes.values())
 
     def say(self, text: str) -> None:
         self.lines.append(text)

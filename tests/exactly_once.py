@@ -23,16 +23,16 @@ import time
 import traceback
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
-from census import resources, scan, snapshot
+from census import crew, resources, scan, snapshot
 from census.cli import main as cli
 from census.model import Conversation, Outcome, Target
 from census.simulate import Atlas, Internet, World
@@ -45,6 +45,9 @@ RATE = 150.0
 """Connections a second of the census that is killed: slow enough to be at work at every kill."""
 
 SENDERS = 24
+WORKERS = 2
+"""Processes of every other scanner, one of which is killed first."""
+
 LIVES_S = (0.05, 0.9)
 """Seconds that a scanner lives, drawn evenly: from its first steps to some blocks."""
 
@@ -68,6 +71,9 @@ TIMES = ("run_id", "asked_at", "elapsed_ms", "latency_ms", "observed_at", "start
 
 OF_A_RUN = ("settings", "n_resumed")
 """Columns of `runs` that say how it was made."""
+
+
+Endpoint = tuple[str, int]
 
 
 @dataclass
@@ -221,6 +227,7 @@ class Field:
     targets: scan.TargetSet
     stages: scan.Stages
     atlas: Atlas
+    workers: int = 1
 
     def census(self) -> None:
         """Begin a run, or go on with the one that is there, and publish it."""
@@ -229,7 +236,11 @@ class Field:
             scan.Scan(draft, self.stages, Silent(), self.atlas).publish()
 
     def ask(self, draft: snapshot.Draft) -> None:
-        asyncio.run(scan.Scan(draft, self.stages, Silent(), self.atlas).run())
+        job = scan.Scan(draft, self.stages, Silent(), self.atlas)
+        if self.workers == 1:
+            asyncio.run(job.run())
+        else:
+            crew.run_with(job, self.workers)
 
     def draft(self) -> snapshot.Draft:
         waiting = snapshot.unfinished(self.out)
@@ -238,21 +249,41 @@ class Field:
     def begin(self) -> snapshot.Draft:
         return scan.draft_of(self.settings, self.targets, self.out)
 
-    def committed(self) -> set[int]:
-        """Numbers of the blocks that are whole on disk now."""
-        return {int(path.name.partition("-")[0]) for path in self.out.glob("unfinished/*/blocks/[0-9]*.block")}
+    def committed(self) -> set[Endpoint]:
+        """Whose rows are on disk now."""
+        paths = self.out.glob("unfinished/*/blocks/[0-9]*")
+        return {endpoint for path in paths for endpoint in _endpoints(path)}
 
     @property
     def order(self) -> scan.Order:
         return scan.order_of(self.settings, self.targets)
 
 
-def _killed(work: Callable[[], None], seconds: float) -> bool:
-    """Whether a process that does `work` was still at it when it was killed after so many seconds."""
+@cache
+def _endpoints(path: Path) -> frozenset[Endpoint]:
+    """Whose rows a file of a block has. A file is never changed."""
+    return frozenset((ip, port) for ip, port, _ in snapshot._keys_of(path))
+
+
+def _killed(work: Callable[[], None], seconds: float, first: float = 0.5) -> bool:
+    """Whether a process that does `work` was still at it when it was killed after so many seconds.
+
+    One of its workers, if it has any, is killed when the share `first` of them has passed.
+    """
     child = _forked(work)
-    time.sleep(seconds)
+    time.sleep(seconds * first)
+    for worker in _children(child)[:1]:
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+    time.sleep(seconds * (1 - first))
     os.kill(child, signal.SIGKILL)
     return _ended(child) == -signal.SIGKILL
+
+
+def _children(pid: int) -> list[int]:
+    with suppress(OSError):
+        return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return []
 
 
 def _whole(work: Callable[[], None]) -> None:
@@ -266,7 +297,7 @@ class Life:
     """One scanner: the blocks on disk when it began, and when it began."""
 
     at: float
-    committed: set[int]
+    committed: set[Endpoint]
 
 
 def kill_scanners(here: Field, kills: int, tally: Tally, chance: random.Random) -> list[Life]:
@@ -276,7 +307,8 @@ def kill_scanners(here: Field, kills: int, tally: Tally, chance: random.Random) 
     for number in range(kills):
         lives.append(Life(time.monotonic(), here.committed()))
         seconds = chance.uniform(*(BEGINNINGS_S if number < early else LIVES_S))
-        tally.kills += _killed(lambda: _ask_the_rest(here), seconds)
+        scanner = here if number % 2 else replace(here, workers=WORKERS)
+        tally.kills += _killed(partial(_ask_the_rest, scanner), seconds, chance.random())
         tally.beginnings += not snapshot.unfinished(here.out)
         tally.lives.append(len(here.committed()))
     lives.append(Life(time.monotonic(), here.committed()))
@@ -343,7 +375,7 @@ def judge_requests(here: Field, lives: list[Life], log: Path, tally: Tally) -> N
             continue
         life = sum(start <= at for start in starts) - 1
         asked[ip, port].add(life)
-        if block_of[ip, port] in lives[life].committed:
+        if (ip, port) in lives[life].committed:
             tally.asked_after_commit.append(f"{ip}:{port} in life {life}, block {block_of[ip, port]}")
     tally.asked_again = sum(len(each) - 1 for each in asked.values())
     tally.unasked = [f"{host.ip}:{host.port}" for host in _players(here) if (host.ip, host.port) not in asked]
@@ -361,9 +393,9 @@ def _beyond_open(
     open_blocks: dict[int, set[int]] = defaultdict(set)
     for endpoint, numbers in asked.items():
         for life in numbers:
-            if life + 1 < len(lives) and block_of[endpoint] not in lives[life + 1].committed:
+            if life + 1 < len(lives) and endpoint not in lives[life + 1].committed:
                 open_blocks[life].add(block_of[endpoint])
-    most = SENDERS + scan.WAITING_BLOCKS + 2
+    most = SENDERS + WORKERS * (scan.WAITING_BLOCKS + 2)
     return (f"life {life}: {len(found)} blocks open" for life, found in open_blocks.items() if len(found) > most)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from census import check, report, schema
+from census import check, inference, report, schema
 from census.cli import main
 from census.identify import Rules
 from census.model import Outcome
@@ -124,6 +124,7 @@ def index_page() -> str:
 
 PAGES: Mapping[str, Callable[[], str]] = {
     "cli.md": cli_page,
+    "estimates.md": inference.estimates_page,
     "index.md": index_page,
     "outcomes.md": outcomes_page,
     "reports.md": report.reports_page,

@@ -154,7 +154,7 @@ def test_click_and_we_agree_on_the_name_of_every_variable(monkeypatch: pytest.Mo
         ("CENSUS_SCAN_RAET", "did you mean CENSUS_SCAN_RATE?"),
         ("CENSUS_SIMULATE_POPULATION_HOST", "did you mean CENSUS_SIMULATE_POPULATION_HOSTS?"),
         ("CENSUS_VERSION", "sets no option"),
-        ("CENSUS_X", "rename it or unset it"),
+        ("CENSUS_HELP", "sets no option of census; CENSUS_SCAN_RATE is"),
     ],
 )
 def test_an_unknown_variable_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, words: str) -> None:

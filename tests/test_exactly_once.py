@@ -54,9 +54,9 @@ def listing(children: Kindergarten, tmp_path: Path) -> Path:
     return path
 
 
-def start(children: Kindergarten, listing: Path, out: Path) -> exactly_once.Child:
+def start(children: Kindergarten, listing: Path, out: Path, workers: int = 2) -> exactly_once.Child:
     """A scan that has asked some of its targets, but not all."""
-    child = children.start("scan", listing, "-o", out, "--allow-private", *SLOWLY)
+    child = children.start("scan", listing, "-o", out, "--allow-private", *SLOWLY, "--workers", workers)
     child.says("targets")
     return child
 
@@ -99,7 +99,7 @@ def test_the_second_signal_stops_at_once(children: Kindergarten, listing: Path, 
 def test_a_full_disk_ends_the_scan_with_words(children: Kindergarten, listing: Path, tmp_path: Path) -> None:
     """No file may grow beyond a kilobyte from some moment on; writing more fails as it does on a full disk."""
     out = tmp_path / "out"
-    child = start(children, listing, out)
+    child = start(children, listing, out, workers=1)
     resource.prlimit(child.pid, resource.RLIMIT_FSIZE, (1024, resource.RLIM_INFINITY))
     assert child.wait() == SnapshotError.exit_code
     assert "File too large; whole blocks are kept: make room" in child.said()
@@ -120,7 +120,7 @@ def test_an_output_folder_that_goes_and_comes_back(children: Kindergarten, listi
 
 def test_out_of_descriptors_is_our_fault_and_no_outcome(children: Kindergarten, listing: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    child = start(children, listing, out)
+    child = start(children, listing, out, workers=1)
     used = len(list(Path(f"/proc/{child.pid}/fd").iterdir()))
     resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (max(used - 2, 8), 4096))
     code, said = child.wait(), child.said()

@@ -32,8 +32,9 @@ ALSO = {
 AT_THE_DOOR = NOUNS | {"settings", "__version__", "__main__"}
 """What the command line may import before it knows the command: a stage is imported by the command that needs it."""
 
-JOINERS = {"scan", "derive", "explain", "cli", "check", "__main__", "simulate"}
-"""The corridor, the second reading, the account, the command line, the gate over data/ and the simulated internet."""
+JOINERS = {"scan", "crew", "derive", "explain", "cli", "check", "__main__", "simulate"}
+"""The corridor and its processes, the second reading, the account, the command line, the gate over data/, the
+simulated internet."""
 
 EDGES = {
     *("0.0.0.1", "1.0.0.0", "9.255.255.255", "11.0.0.0", "126.255.255.255", "128.0.0.0", "223.255.255.255"),

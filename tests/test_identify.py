@@ -63,7 +63,7 @@ def test_an_example_is_what_it_says_over_all_rules(example: Example) -> None:
     identity, wanted = found(example), example.expect
     assert identity.server == wanted.server
     assert wanted.rule in (None, identity.rule)
-    assert wanted.auth in (None, identity.auth)
+    assert wanted.auth in (None, identity.auth or "")
     assert wanted.version in (None, identity.version or "")
     if wanted.models is not None:
         assert tuple(model.name for model in identity.models or ()) == wanted.models
@@ -99,7 +99,6 @@ RECORDED: list[tuple[str, str | None, str | None, str | None, list[str] | None]]
     ("llama-cpp-python-0.3.36-apikey", "llama-cpp-python", None, "key-required", None),
     ("mlx-lm-0.32.2", "mlx-lm", None, "open", ["/opt/models0/tiny-hf"]),
     ("open-webui-0.12.4", "open-webui", "0.12.4", "login-page", None),
-    ("fastchat-0.2.36-no-workers", "openai-compatible", None, "open", []),
 ]
 """Folder of tests/captures, server, version, auth, models: the same on every port that the server may listen on."""
 
@@ -151,6 +150,15 @@ def test_a_decoy_is_called_what_it_claims_with_little_confidence(
     assert (identity.server, identity.version) == (server, version)
     assert identity.confidence is not None
     assert identity.confidence <= 0.5
+
+
+@pytest.mark.parametrize("port", PORTS)
+def test_an_empty_list_needs_a_question_more_which_ollamas_ports_have_not_left(port: int) -> None:
+    target = Target("192.0.2.1", port)
+    replies = converse(target, lambda question: recorded("fastchat-0.2.36-no-workers", question))
+    identity = RULES.identify(target, replies)
+    wanted = "openai-compatible" if port == 11434 else "fastchat"
+    assert (identity.server, identity.auth, identity.models) == (wanted, "open", ())
 
 
 def test_a_recorded_controller_and_a_recorded_refusal() -> None:
@@ -427,7 +435,22 @@ def test_an_integer_is_read_as_far_as_a_column_can_hold_it(value: int) -> None:
         ({"Via": "1.1 Caddy"}, "caddy"),
         ({"Server": "Apache/2.4.58 (Ubuntu)"}, "apache"),
         ({"Via": "1.1 gw.internal.example"}, "other"),
+        ({"Server": "APISIX/3.9.1"}, "apisix"),
+        ({"Server": "kong/3.8.0"}, "kong"),
+        ({"Server": "lighttpd/1.4.76"}, "lighttpd"),
+        ({"Server": "Angie/1.8.1"}, "angie"),
+        ({"Server": "ATS/9.2.3", "Via": "http/1.1 edge (ApacheTrafficServer/9.2.3)"}, "traffic-server"),
+        ({"Server": "BunnyCDN-DE1-1082"}, "bunnycdn"),
+        ({"Server": "AkamaiGHost"}, "akamai"),
+        ({"Server": "Vercel", "X-Vercel-Id": "fra1::abc"}, "vercel"),
+        ({"Server": "istio-envoy"}, "envoy"),
+        ({"Server": "Tengine"}, "tengine"),
+        ({"Via": "1.1 varnish", "X-Fastly-Request-ID": "ab"}, "fastly"),
+        ({"Via": "1.1 abc.cloudfront.net (CloudFront)", "X-Amz-Cf-Id": "ab"}, "cloudfront"),
+        ({"Server": "Microsoft-IIS/10.0", "X-Powered-By": "ARR/3.0"}, "iis"),
+        ({"X-Powered-By": "ARR/3.0"}, "iis"),
         ({"Server": "uvicorn"}, None),
+        ({"X-Powered-By": "Express"}, None),
         ({}, None),
     ],
 )
@@ -436,6 +459,20 @@ def test_the_proxy_in_front_is_named(headers: dict[str, str], proxy: str | None)
     replies = [replace(one, headers=(*one.headers, *headers.items())) for one in plain]
     identity = RULES.identify(Target("192.0.2.1", 11434), replies)
     assert (identity.server, identity.proxy) == ("ollama", proxy)
+
+
+@pytest.mark.parametrize(
+    ("headers", "signer"),
+    [
+        ({}, "nobody"),
+        ({"Server": "nginx"}, "proxy"),
+        ({"Via": "1.1 Caddy"}, "proxy"),
+        ({"Server": "uvicorn"}, "other"),
+        ({"Server": "Ollama/0.5.7", "Via": "1.1 Caddy"}, "other"),
+    ],
+)
+def test_who_signs_a_reply(headers: dict[str, str], signer: str) -> None:
+    assert identify.Head(reply("GET /", {}, **headers)).signer == signer
 
 
 def test_rules_of_other_servers_that_also_matched_are_near() -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from census import snapshot, study
-from census.errors import UsageError
+from census import resources, snapshot, study
+from census.errors import DataError, UsageError
 from census.manifest import published
 from census.simulate import chronicle, population
 
@@ -86,3 +86,21 @@ def test_equal_seeds_give_equal_bytes(tmp_path: Path) -> None:
 def test_too_few_hosts_are_refused() -> None:
     with pytest.raises(UsageError, match="needs 200 hosts"):
         population.read_settings(10, 293, 0)
+
+
+FLEETS = "decoys]\nfleets = { value = 4"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("pair = {", "pear = {", r"p\.toml: \[portfolio\] lacks 'pair'"),
+        (f'{FLEETS}, source = "assumed"', FLEETS, "fleets needs a value and a source"),
+    ],
+)
+def test_a_parameter_that_is_missing_is_named(tmp_path: Path, old: str, new: str, told: str) -> None:
+    text = resources.data("simulate", "population.toml").read_text("utf-8")
+    assert old in text
+    (tmp_path / "p.toml").write_text(text.replace(old, new), encoding="utf-8")
+    with pytest.raises(DataError, match=told):
+        population.read_settings(HOSTS, DAYS, 0, tmp_path / "p.toml")

@@ -179,6 +179,14 @@ def test_a_ledger_that_does_not_balance_shows() -> None:
     assert rows(answer, "name", "targets", "recorded")[0] == ("success", 14, 15)
 
 
+def test_the_ledger_without_suspects_counts_targets_of_the_others(january: duckdb.DuckDBPyConnection) -> None:
+    """Of 15 targets that answered one, .12, is of a suspect."""
+    without = report.ask(january, "outcomes", suspects="exclude")
+    assert rows(without, "name", "targets", "recorded")[0] == ("success", 14, None)
+    assert rows(report.ask(january, "outcomes", suspects="only"), "name", "targets")[0] == ("success", 1)
+    assert without.suspects == "left out (1 of 13 hosts)"
+
+
 def test_a_band_is_the_floor_of_the_printed_size() -> None:
     """7.94 is printed as 7.9 and is of 4-7; 7.96 is printed as 8.0."""
     sizes = {
@@ -406,7 +414,6 @@ def test_answer_reads_the_newest_census_of_a_folder(tmp_path: Path) -> None:
         ("countries", {"parameters": {"by": "lineage"}}, "no parameter 'by'"),
         ("compare", {}, "report 'compare' needs 'before'"),
         ("compare", {"parameters": {"before": "x", "after": "y"}}, "no finished run 'x'"),
-        ("outcomes", {"suspects": "exclude"}, "counts targets, not hosts"),
     ],
 )
 def test_a_wrong_question_says_what_to_ask(

@@ -582,15 +582,18 @@ def _plain(value: Any) -> Any:
     return value.isoformat() if isinstance(value, date) else value
 
 
-SCENARIOS = [path for path in sorted(resources.data("simulate").glob("*.toml")) if path.name != "population.toml"]
-"""The files that schemas/simulate.schema.json is about; a population has parameters of its own."""
+SCHEMAS = {
+    path.name: "population.schema.json" if path.name == "population.toml" else "simulate.schema.json"
+    for path in sorted(resources.data("simulate").glob("*.toml"))
+}
+"""What each file has to keep to; a population has parameters of its own."""
 
 
-@pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.name)
-def test_data_keeps_to_its_schema(path: Path) -> None:
-    schema = json.loads(resources.schemas("simulate.schema.json").read_text("utf-8"))
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_data_keeps_to_its_schema(name: str) -> None:
+    schema = json.loads(resources.schemas(SCHEMAS[name]).read_text("utf-8"))
     jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(_plain(tomllib.loads(path.read_text("utf-8"))), schema)
+    jsonschema.validate(_plain(tomllib.loads(resources.data("simulate", name).read_text("utf-8"))), schema)
 
 
 def test_every_inventory_and_every_kind_of_network_is_used(world: World) -> None:

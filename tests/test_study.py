@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -185,15 +186,20 @@ def test_summaries_equal_their_definitions(runs: Path, monkeypatch: pytest.Monke
         assert _rows(kept.folder, name), name
 
 
-def test_a_new_run_is_added_and_no_old_one_read(runs: Path) -> None:
+def test_a_new_run_is_added_and_no_row_of_an_old_one_read(runs: Path) -> None:
+    """Of the old runs only the manifest and the one row of `runs` are there still, and the study is as before."""
     everything = published(runs)
+    summaries.refresh(runs, everything)
+    whole = study.ask(runs).rows
+    shutil.rmtree(runs / summaries.FOLDER)
     summaries.refresh(runs, everything[:4])
-    for path in everything[0].folder.rglob("*.parquet"):
+    left = {path for old in everything[:4] for path in old.paths("runs")}
+    for path in {path for old in everything[:4] for path in old.folder.rglob("*.parquet")} - left:
         path.unlink()
+    assert study.ask(runs).rows == whole
     grown = summaries.refresh(runs, everything)
     assert [name for name, _ in grown.runs] == [run.run_id for run in everything]
     assert [path.name for path in (runs / summaries.FOLDER).iterdir()] == [grown.folder.name]
-    assert summaries.refresh(runs, everything) == grown
 
 
 def test_added_is_as_summed_at_once(runs: Path) -> None:

@@ -57,14 +57,39 @@ class Settings:
 
 def read_settings(hosts: int, days: int, seed: int, path: Path | None = None) -> Settings:
     """Settings with the parameters of `path`, default `data/simulate/population.toml`. Raises DataError, UsageError."""
-    file = path or resources.data("simulate", "population.toml")
-    try:
-        raw = tomllib.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as problem:
-        raise DataError(f"{file.name}: {problem}") from None
+    default = resources.data("simulate", "population.toml")
+    file = path or default
+    raw = _parameters(file)
+    _require_like(file.name, "", raw, raw if path is None else _parameters(default))
     if hosts < _SMALLEST:
         raise UsageError(f"--hosts {hosts}: a population needs {_SMALLEST} hosts, or its shares mean nothing")
     return Settings(hosts, days, seed, calibrate.value_of(raw))
+
+
+def _parameters(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as problem:
+        raise DataError(f"{file.name}: {problem}") from None
+
+
+_FREE = {"[portfolio.families]", "[places.regions]"}
+"""Tables whose names are the asker's own."""
+
+
+def _require_like(place: str, table: str, raw: dict[str, Any], model: dict[str, Any]) -> None:
+    """Every parameter that the default file has is there, with value and source. Raises DataError."""
+    for name, wanted in model.items():
+        found = raw.get(name)
+        if table not in _FREE and not isinstance(found, dict):
+            raise DataError(
+                f"{place}: {table} lacks '{name}'; copy it from data/simulate/population.toml".replace("  ", " ")
+            )
+        if isinstance(found, dict) and "source" in wanted and not {"value", "source"} <= found.keys():
+            raise DataError(f"{place}: {table} {name} needs a value and a source")
+        if isinstance(found, dict) and "source" not in wanted:
+            inner = f"[{table.strip('[]')}.{name}]" if table else f"[{name}]"
+            _require_like(place, inner, found, wanted)
 
 
 @dataclass(frozen=True, slots=True)

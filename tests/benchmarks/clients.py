@@ -19,7 +19,7 @@ from typing import Any
 
 import aiohttp
 
-from census import geo, scan
+from census import crew, geo, scan
 from census.model import Finding
 from tests.benchmarks.live import PATHS
 
@@ -47,6 +47,7 @@ def _measured(result: dict[str, Any]) -> Iterator[None]:
     yield
     result |= {"cpu": cpu() - began, "wall": time.perf_counter() - clock}
     result["rss"] = 1024 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    result["worker_rss"] = 1024 * resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
 
 
 # ---- the census ------------------------------------------------------------------------------------------------------
@@ -62,6 +63,9 @@ class Watcher:
 
     def finding(self, finding: Finding) -> None:
         self.done += finding.identity.server is not None
+
+    def count(self, outcomes: object, hits: int) -> None:
+        self.done += hits
 
     def say(self, text: str) -> None: ...
 
@@ -84,20 +88,23 @@ WARM = 64
 """Hosts of a first scan that is not measured: it loads what is loaded once, however many hosts there are."""
 
 
-def census(n: int, port: int) -> dict[str, Any]:
+def census(n: int, port: int, workers: int = 1) -> dict[str, Any]:
     """The whole pipeline, from the target list in memory to the published run; port 11434 of each host is at `port`."""
-    _scan(WARM, port)
-    return _scan(n, port)
+    _scan(WARM, port, 1)
+    return _scan(n, port, workers)
 
 
-def _scan(n: int, port: int) -> dict[str, Any]:
+def _scan(n: int, port: int, workers: int) -> dict[str, Any]:
     result: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as name:
         settings, watcher = settings_for(Path(name), n), Watcher()
         with scan.draft_of(settings, scan.load_targets(settings), Path(name) / "out") as draft:
             job = scan.Scan(draft, scan.Stages.load(settings.geo), watcher, lambda ip, _: (ip, port))
             with _measured(result):
-                scan.run(job.run())
+                if workers == 1:
+                    scan.run(job.run())
+                else:
+                    crew.run_with(job, workers)
                 job.publish()
     return result | {"done": watcher.done}
 
@@ -137,10 +144,11 @@ def main() -> None:
     parser.add_argument("client", choices=("census", "aiohttp"))
     for name in ("--n", "--port"):
         parser.add_argument(name, type=int, required=True)
+    parser.add_argument("--workers", type=int, default=1)
     options = parser.parse_args()
     scan.raise_descriptor_limit(SENDERS)
-    client = census if options.client == "census" else bare
-    print(json.dumps(client(options.n, options.port)))
+    n, port = options.n, options.port
+    print(json.dumps(census(n, port, options.workers) if options.client == "census" else bare(n, port)))
 
 
 if __name__ == "__main__":

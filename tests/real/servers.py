@@ -248,7 +248,17 @@ def infinity() -> Iterator[int]:
         *("--model-id", str(tiny_models() / "tiny-bert"), "--engine", "torch", "--device", "cpu"),
         *("--no-bettertransformer", "--host", "127.0.0.1", "--port", str(port)),
     ]
-    with running(command, port, {"HF_HOME": str(CACHE / "hub"), "DO_NOT_TRACK": "1"}) as answering:
+    with running(command, port, {"HF_HOME": str(CACHE / "hub")}) as answering:
+        yield answering
+
+
+@contextlib.contextmanager
+def xinference(home: Path) -> Iterator[int]:
+    """Xinference from PyPI as it comes: without a model, and with a key wanted."""
+    port = free_port()
+    program = python("xinference", "xinference").with_name("xinference-local")
+    command = [str(program), "--host", "127.0.0.1", "--port", str(port)]
+    with running(command, port, {"XINFERENCE_HOME": str(home)}) as answering:
         yield answering
 
 

@@ -118,6 +118,13 @@ def test_infinity(tmp_path: Path) -> None:
     assert [name.rpartition("/")[2] for name in host["models"]] == ["tiny-bert"]
 
 
+@heavy
+def test_xinference_as_it_comes(tmp_path: Path) -> None:
+    with servers.xinference(tmp_path / "home") as port:
+        host = scan(port, tmp_path)
+    assert (host["server"], host["auth"], host["n_models"]) == ("xinference", "key-required", None)
+
+
 def test_fastchat_without_a_worker(tmp_path: Path) -> None:
     """An empty `{"object":"list","data":[]}` names no program: the generic server, and no invented one."""
     with servers.fastchat() as port:

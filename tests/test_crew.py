@@ -1,0 +1,161 @@
+"""One scan by several processes: what they find, how they share a pace, and what becomes of those that end early."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from census import crew, scan, snapshot
+from census.errors import CensusError, ScanStopped
+from census.pace import Share, shares
+from census.simulate import World, apart
+from tests.conftest import Silent, simulated_settings
+from tests.exactly_once import _children, contents, differences, scenario
+
+
+@pytest.mark.parametrize("rate", [0.5, 5, 60, 500, 5003, 10**6])
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 64])
+@pytest.mark.parametrize("senders", [1, 2, 1000])
+def test_shares_add_up_to_the_whole(rate: float, n: int, senders: int) -> None:
+    found = shares(rate, senders, n)
+    assert 1 <= len(found) <= n
+    assert sum(share.count for share in found) == found[0].of == shares(rate, senders, 1)[0].of
+    assert sum(share.senders for share in found) == senders
+    assert all(share.count >= 1 and share.senders >= 1 for share in found)
+    addresses = [f"240.{i}.{7 * i % 256}.{i}" for i in range(256)] + ["2001:db8:1::1"]
+    assert all(sum(share.has(ip) for share in found) == 1 for ip in addresses)
+
+
+def test_a_network_is_of_one_share() -> None:
+    found = shares(500, 1000, 8)
+    owner = [next(share for share in found if share.has(f"240.1.2.{last}")) for last in range(256)]
+    assert len(set(owner)) == 1
+
+
+@dataclass
+class Acting(Silent):
+    """A watcher that does something when so many targets are done."""
+
+    act: Callable[[], None] = lambda: None
+    at: int = 20
+    acted: bool = field(default=False)
+
+    def count(self, outcomes: Mapping[str, int], hits: int) -> None:
+        super().count(outcomes, hits)
+        if self.findings >= self.at and not self.acted:
+            self.acted = True
+            self.act()
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return World.load(scenario(tmp_path_factory.mktemp("world"), 0.2))
+
+
+def asked(world: World, folder: Path, workers: int, watcher: Silent | None = None, **options: Any) -> Path:
+    """The published run of a census of the world by so many processes."""
+    folder.mkdir(exist_ok=True)
+    more = {"rate": 400.0, "network_rate": 1e6, "senders": 16, **options}
+    settings = simulated_settings(world, folder, **more)
+    stages = scan.Stages.load(settings.geo, simulated=True)
+    with apart(world) as route, scan.draft_of(settings, scan.load_targets(settings), folder / "out") as draft:
+        job = scan.Scan(draft, stages, watcher or Silent(), route)
+        crew.run_with(job, workers)
+        assert (draft.counts().total(), job.missing()) == (len(world.hosts), 0)
+        return job.publish()
+
+
+def _differ(one: Path, other: Path) -> list[str]:
+    """But for certificates, which are made anew for each internet, and the secret of an output folder."""
+    mine, theirs = contents(one), contents(other)
+    for rows in (*mine.values(), *theirs.values()):
+        for row in rows:
+            for name in [name for name in row if name.startswith(("tls_", "installation"))]:
+                del row[name]
+    mine.pop("runs"), theirs.pop("runs")
+    return list(differences(mine, theirs))
+
+
+def test_several_find_what_one_finds(world: World, tmp_path: Path) -> None:
+    one, three = asked(world, tmp_path / "one", 1), asked(world, tmp_path / "three", 3)
+    assert snapshot.verify(three) == []
+    assert _differ(one, three) == []
+
+
+def test_a_lost_worker_costs_nothing_but_time(world: World, tmp_path: Path) -> None:
+    watcher = Acting(act=lambda: os.kill(_children(os.getpid())[-1], signal.SIGKILL))
+    run = asked(world, tmp_path, 2, watcher, rate=150.0)
+    assert watcher.acted and any("is lost: its open blocks are asked again" in line for line in watcher.lines)
+    assert snapshot.verify(run) == []
+    assert "its open blocks are asked again" in (run / scan.LOG_FILE).read_text()
+
+
+def test_workers_that_are_always_lost_stop_the_scan(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan.Scan, "ask", lambda self: os._exit(3))
+    with pytest.raises(CensusError, match=f"{crew.MAX_LOST} workers were lost"):
+        asked(world, tmp_path, 2)
+
+
+def test_a_signal_lets_the_workers_finish(world: World, tmp_path: Path) -> None:
+    watcher = Acting(act=lambda: os.kill(os.getpid(), signal.SIGTERM))
+    usual = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(ScanStopped, match="nothing is lost"):
+        asked(world, tmp_path, 2, watcher, rate=150.0)
+    assert signal.getsignal(signal.SIGTERM) is usual
+    with snapshot.Draft.resume(tmp_path / "out", "".join(snapshot.unfinished(tmp_path / "out"))) as draft:
+        assert 0 < draft.counts().total() < len(world.hosts)
+        assert draft.counts().total() == watcher.findings
+
+
+def test_crashes_count_over_all_workers(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "MAX_FAULTS", 12)
+    monkeypatch.setattr(scan.Stages, "conclude", lambda *_: 1 / 0)
+    with pytest.raises(CensusError, match="12 faults of the census itself"):
+        asked(world, tmp_path, 2)
+    (name,) = snapshot.unfinished(tmp_path / "out")
+    log = (tmp_path / "out" / "unfinished" / name / scan.LOG_FILE).read_text()
+    assert log.count("ZeroDivisionError: division by zero") >= 12
+
+
+def test_what_breaks_a_worker_is_told(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan.Scan, "_paced", lambda self: 1 / 0)
+    with pytest.raises(CensusError, match=r"a worker broke: ZeroDivisionError.*see scan.log"):
+        asked(world, tmp_path, 2)
+
+
+def test_no_worker_outlives_its_parent(world: World, tmp_path: Path) -> None:
+    child = os.fork()
+    if not child:
+        asked(world, tmp_path, 2, rate=60.0)
+        os._exit(0)
+    deadline = time.monotonic() + 20
+    while len(workers := _children(child)) < 3:  # the internet and two workers
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    time.sleep(0.3)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    deadline = time.monotonic() + 10
+    while alive := [pid for pid in workers if _running(pid)]:
+        assert time.monotonic() < deadline, alive
+        time.sleep(0.02)
+
+
+def _running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def test_a_share_needs_no_other(tmp_path: Path) -> None:
+    assert Share(0, 5, 5, 1).whole and not Share(0, 4, 5, 1).whole
