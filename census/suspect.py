@@ -747,7 +747,7 @@ def _reason(file: str, entry: Mapping[str, Any], more: With) -> Reason:
     if reason.test not in TESTS:
         raise DataError(f"{file}: {where}: no test {reason.test!r}; there are {', '.join(sorted(TESTS))}")
     if name := _unseen(reason):
-        raise DataError(f"{file}: {where}: {name!r} is not seen by the test {reason.test!r}; docs/decisions say why")
+        raise DataError(f"{file}: {where}: {name!r} is nothing that a test may look at (docs/add-a-reason.md)")
     if reason.strength not in (1, 2):
         raise DataError(f"{file}: {where}: strength is 1 or 2, not {reason.strength!r}")
     return reason

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import tomllib
-from datetime import datetime
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import jsonschema
@@ -456,3 +456,23 @@ def test_words_are_checked_too(files: Path) -> None:
     words = files.with_suffix("") / "words.toml"
     words.write_text(words.read_text("utf-8").replace('"abl",', '"abl", "neverseen",'), "utf-8")
     assert Families.load(files).check() == ["words 'uncensored': no example needs the phrase 'neverseen'"]
+
+
+def test_a_day_that_stands_for_others_means_what_they_mean() -> None:
+    """Around every day on which a name of the library got a new meaning, and long before and after."""
+    turning = {name: turns for name in FAMILIES.library._history if (turns := FAMILIES._turns(name))}
+    assert any(len(turns) > 1 for turns in turning.values())
+    for name, turns in turning.items():
+        days = {turn + timedelta(days=n) for turn in turns for n in (-1, 0, 1)} | {date(1990, 1, 1), date(2090, 1, 1)}
+        parsed = FAMILIES.read(name)
+        for day in days:
+            same = FAMILIES._turn(name, day)
+            assert FAMILIES.library.digest(parsed, same) == FAMILIES.library.digest(parsed, day), (name, day)
+
+
+def test_a_model_that_differs_in_an_unlisted_digest_or_a_day_of_no_change_is_judged_once() -> None:
+    families = Families.load()
+    for n in range(50):
+        model = Model("llama3.1:8b-instruct-q4_K_M", digest=f"{n:064x}", modified_at=datetime(2026, 1, 1 + n % 20))
+        families.classify(model)
+    assert families._cached.cache_info().misses == 1

@@ -542,6 +542,11 @@ WRONG: Sequence[tuple[str, str, str]] = [
     ('equals = "Acme Serve"', 'equal = "Acme Serve"', "needs one of is, equals"),
     ('{ path = "product", equals = "Acme Serve" }', '{ path = "product", matches = "(" }', "no regular expression"),
     ('header = { x-acme = { prefix = "serve/" } }', 'header = { x-acme = "here" }', 'must be "absent", "present"'),
+    (
+        'header = { x-acme = { prefix = "serve/" } }',
+        'header = { Date = { prefix = "S" } }',
+        "differs from reply to reply",
+    ),
     ('owned_by = "owned_by"', 'owner = "owned_by"', "is no column of a model; did you mean 'owned_by'"),
     ("map = { hot = true, cold = false }", 'as = "hot"', "must be one of unix, present, true_keys"),
     ("Content-Length: 0", "Content-Length: 7", "says Content-Length 7, but its body has 0 bytes"),
@@ -634,3 +639,29 @@ def test_the_schema_knows_every_word_and_column() -> None:
     assert set(parts["value"]["properties"]) == {"path", "any", "or_empty", *identify.VALUE_WORDS}
     assert set(parts["field"]["anyOf"][1]["properties"]["as"]["enum"]) == set(identify.CONVERTERS)
     assert set(parts["column"]["enum"]) == set(Model.__dataclass_fields__) - {"extra"}
+
+
+def test_what_is_shared_between_hosts_is_only_what_is_judged() -> None:
+    """Two hosts whose replies differ in the date alone are one view; any other header or byte makes another."""
+    rules = Rules.load()
+    raw = b"HTTP/1.1 200 OK\r\nDate: %s\r\nX-Other: %s\r\n\r\n%s"
+    question = Question("GET", "/")
+    first, later, other, body = (
+        parse_reply(question, raw % each)
+        for each in ((b"now", b"a", b"hi"), (b"then", b"a", b"hi"), (b"now", b"b", b"hi"), (b"now", b"a", b"ho"))
+    )
+    assert rules.head(first) is rules.head(later) is rules.head(body)
+    assert rules.head(other) is not rules.head(first)
+    views = [rules._index.view(reply) for reply in (first, later, other, body)]
+    assert views[0] is views[1]
+    assert len({id(view) for view in views}) == 3
+
+
+def test_a_reading_tells_one_verdict_of_the_same_replies_and_a_new_one_of_more() -> None:
+    example = next(each for each in RULES.examples() if each.name == "ollama-0.32.15")
+    target, replies = Target("192.0.2.1", example.port), RULES.play(example)
+    reading = identify.Reading(RULES)
+    for length in range(len(replies) + 1):
+        found = reading.identify(target, replies[:length])
+        assert found == RULES.identify(target, replies[:length])
+        assert reading.identify(target, list(replies[:length])) is found

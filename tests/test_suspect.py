@@ -114,6 +114,16 @@ def _changed(folder: Path, find: str, put: str) -> Path:
         ('on = "*", find =', 'on = "*", fnid =', "no key is called 'fnid'; did you mean 'find'"),
         ('ask = "GET /census-nonexistent"', 'ask = "nonsense"', "nonsense: needs ask"),
         ("[nonsense]", "[nonsense", "cannot be read"),
+        (
+            'with = { name = "server", prefix = ["basehttp"',
+            'with = { name = "date", prefix = ["basehttp"',
+            "'date' is nothing",
+        ),
+        (
+            'field = "details.parent_model"',
+            'field = "other.parent"',
+            "'other.parent' is nothing that a test may look at",
+        ),
     ],
 )
 def test_a_wrong_file_is_told_so(tmp_path: Path, find: str, put: str, words: str) -> None:
@@ -471,3 +481,11 @@ def test_the_reason_in_the_documents_works_as_it_stands(tmp_path: Path) -> None:
 def test_the_page_names_every_test() -> None:
     page = (ROOT / "docs" / "add-a-reason.md").read_text("utf-8")
     assert [name for name in suspect.TESTS if f"`{name}`" not in page] == []
+
+
+def test_what_is_remembered_of_one_host_is_not_said_of_another_that_differs() -> None:
+    """All examples, one after another and back, by reasons that remember, and each by reasons that know no other."""
+    known = Suspicions.load()
+    heard = [STAGE.hear(example) for example in SUSPICIONS.examples()]
+    for conversation, identity in [*heard, *reversed(heard)]:
+        assert known.judge(conversation, identity) == replace(known).judge(conversation, identity)

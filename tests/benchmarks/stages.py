@@ -1,13 +1,16 @@
 """Where the processor's time for one live host goes, stage by stage: `python -m tests.benchmarks.stages --port P`.
 
 Each stage is timed alone over the same conversations, had once with live servers; the probe is timed with a plan that
-asks the same questions without reading the answers. Prints JSON: microseconds a host by stage.
+asks the same questions without reading the answers. With `--run RUN` in the place of a port the conversations are those
+that a finished run kept, so that no host is like another, and only the stages that conclude are timed. Prints JSON:
+microseconds a host by stage.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -15,12 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from census import scan
+from census import derive, scan
 from census.identify import Reading, Rules
+from census.manifest import read_run
 from census.model import Conversation, Finding, Question, Reply, Target
 from census.pace import Pace
 from census.probe import Prober
-from census.snapshot import Draft
+from census.snapshot import Draft, derived_rows
 from tests.benchmarks.clients import SENDERS, address, cpu, settings_for
 
 REPEATS = 3
@@ -51,12 +55,42 @@ def _best(work: Callable[[], object], n: int) -> float:
     return round(min(times), 1)
 
 
-def _identified(rules: Rules, conversation: Conversation) -> object:
+def _identified(rules: Rules, conversation: Conversation) -> Reading:
     """The plan of a whole conversation, as it was asked reply by reply, and the verdict."""
     reading = Reading(rules)
     for length in range(len(conversation.replies) + 1):
         reading.next_question(conversation.target, conversation.replies[:length])
-    return reading.identify(conversation.target, conversation.replies)
+    reading.identify(conversation.target, conversation.replies)
+    return reading
+
+
+def _understood(found: scan.Stages, conversation: Conversation) -> Finding:
+    """All that a scan thinks about a host: after each reply the plan, doubt's own question with it, then the rest."""
+    reading = Reading(found.rules)
+    plan = found.suspicions.plan(reading)
+    for length in range(len(conversation.replies) + 1):
+        plan(conversation.target, conversation.replies[:length])
+    return found.conclude(conversation, reading)
+
+
+def concluding(run: Path) -> dict[str, float]:
+    """Stage -> microseconds a host over the conversations of a finished run, each with its stage alone."""
+    found = scan.Stages.load()
+    with tempfile.TemporaryDirectory() as name:
+        told = [each for each, _ in derive.conversations(read_run(run), Path(name))]
+    gc.freeze()
+    readings = [_identified(found.rules, one) for one in told]
+    findings = [found.conclude(one) for one in told]
+    n, pairs = len(told), list(zip(findings, readings, strict=True))
+    return {
+        "conversations": n,
+        "identify, with the plan": _best(lambda: [_identified(found.rules, one) for one in told], n),
+        "families": _best(lambda: [_lineages(found, one) for one in findings], n),
+        "suspect": _best(lambda: [_judged(found, one, reading) for one, reading in pairs], n),
+        "all, as in a scan": _best(lambda: [_understood(found, one) for one in told], n),
+        "all, as in derive": _best(lambda: [found.conclude(one) for one in told], n),
+        "rows": _best(lambda: [derived_rows("run", one, b"salt") for one in findings], n),
+    }
 
 
 def _admitted(targets: Sequence[Target]) -> None:
@@ -99,7 +133,7 @@ def stages(n: int, port: int) -> dict[str, float]:
             f"probe, {len(asked)} questions": _best(lambda: _converse(prober, lambda: blind, n), n),
             "identify": _best(lambda: [_identified(found.rules, one) for one in told], n),
             "families": _best(lambda: [_lineages(found, one) for one in findings], n),
-            "suspect": _best(lambda: [_judged(found, one) for one in findings], n),
+            "suspect": _best(lambda: [_judged(found, one, None) for one in findings], n),
             "locate": _best(lambda: [_placed(found, one) for one in told], n),
             "snapshot: blocks": _best(lambda: _committed(draft, findings, numbers), n),
         }
@@ -112,8 +146,8 @@ def _lineages(found: scan.Stages, finding: Finding) -> object:
     return [found.families.classify(model, observed_at=seen) for model in finding.identity.models or ()]
 
 
-def _judged(found: scan.Stages, finding: Finding) -> object:
-    return found.suspicions.judge(finding.conversation, finding.identity)
+def _judged(found: scan.Stages, finding: Finding, reading: Reading | None) -> object:
+    return found.suspicions.judge(finding.conversation, finding.identity, reading)
 
 
 def _placed(found: scan.Stages, conversation: Conversation) -> object:
@@ -125,8 +159,12 @@ def _placed(found: scan.Stages, conversation: Conversation) -> object:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--n", type=int, default=2000)
-    parser.add_argument("--port", type=int, required=True)
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--port", type=int)
+    where.add_argument("--run", type=Path, help="the folder of a finished run")
     options = parser.parse_args()
+    if options.run:
+        return print(json.dumps(concluding(options.run)))
     scan.raise_descriptor_limit(SENDERS)
     print(json.dumps(stages(options.n, options.port)))
 
