@@ -89,7 +89,7 @@ def test_concentration(world: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_survival(world: duckdb.DuckDBPyConnection) -> None:
-    """Followed until day 20: lives of 1 and 10 days (gone), 7 and 21 (there): 3/4 beyond a day, half of it beyond 10."""
+    """Followed until day 20: lives of 1 and 10 days (gone), 7 and 21 (there): 3/4 beyond a day, half beyond ten."""
     rows = {(row["tier"], row["day"]): row for row in _rows(world, "survival")}
     assert rows["all", 1]["still_there_share"] == pytest.approx(3 / 4)
     assert rows["all", 7]["still_there_share"] == pytest.approx(3 / 4)
