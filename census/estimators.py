@@ -141,13 +141,14 @@ def survival(days: Floats, gone: npt.NDArray[np.bool_], grid: Sequence[int]) -> 
 def recaptured(strata: Sequence[tuple[int, int, int]]) -> dict[str, Any]:
     """Population of one day from (answered, answered among those known to be there, silent among them) by stratum.
 
-    Manly and Parr (1968): hosts that answer the day before and the day after are there in between.
+    Those known to be there, for they answer the day before and the day after (Manly and Parr 1968), are the marked ones
+    of Chapman's (1951) estimator; variance by Seber (1970). Strata are summed.
     """
     total, variance = 0.0, 0.0
     for n, both, missed in strata:
-        p = (both + 1) / (both + missed + 1)
-        total += n / p
-        variance += n * (1 - p) / p**2 + (n / p) ** 2 * (1 - p) / (p * (both + missed + 1))
+        marked = both + missed
+        total += (n + 1) * (marked + 1) / (both + 1) - 1
+        variance += (n + 1) * (marked + 1) * (n - both) * missed / ((both + 1) ** 2 * (both + 2))
     error = Z * float(np.sqrt(variance))
     answered = sum(n for n, _, _ in strata)
     return {"answered": answered, "hosts": total, "low": max(total - error, answered), "high": total + error}
@@ -167,14 +168,15 @@ def logits(part: Floats, whole: Floats) -> Floats:
     return result
 
 
-def breaks(series: Floats, alpha: float = ALPHA) -> list[tuple[int, str]]:
+def breaks(series: Floats, size: Floats, alpha: float = ALPHA) -> list[tuple[int, str]]:
     """(index, "step" or "bend") at which a series breaks: the first value after the break. Ordered by index.
 
     A step is an outlier among the changes from one value to the next (Grubbs 1950), found again without those found; a
     bend is another mean of the changes before and after, by the largest studentized difference against permutations.
-    Each of the two is wrong for half of `alpha` of the series that never break, if their changes are normal and alike.
+    Each of the two is wrong for half of `alpha` of the series that never break, if their changes are normal and alike;
+    so that they are, each is weighted by the `size` (observations) of its two values.
     """
-    changes = np.diff(series)
+    changes = np.diff(series) / np.sqrt(1 / size[1:] + 1 / size[:-1])
     steps = _outliers(changes, alpha / 2)
     calm = np.delete(changes, steps)
     at = np.delete(np.arange(len(changes)), steps)

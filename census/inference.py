@@ -250,8 +250,11 @@ def _changes(weeks: Rows, rules: Rows) -> dict[str, list[tuple[date, str]]]:
     for family, counted in series.items():
         known = [week for week in inner if counted.get(week)]
         part = np.array([counted[week] for week in known], dtype=float)
-        shares = estimators.logits(part, np.array([whole[week] for week in known], dtype=float))
-        found[family] = [_told(known[i - 1], known[i], kind, rules) for i, kind in estimators.breaks(shares)]
+        everyone = np.array([whole[week] for week in known], dtype=float)
+        found[family] = [
+            _told(known[i - 1], known[i], kind, rules)
+            for i, kind in estimators.breaks(estimators.logits(part, everyone), everyone)
+        ]
     return found
 
 

@@ -89,10 +89,11 @@ def test_concentration(world: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_survival(world: duckdb.DuckDBPyConnection) -> None:
-    """Lives of 1 (gone), 10 (gone), 14 and 28 days (both still there): 3/4 beyond a day, 3/4 * 2/3 beyond ten."""
+    """Followed until day 20: lives of 1 and 10 days (gone), 7 and 21 (there): 3/4 beyond a day, half beyond ten."""
     rows = {(row["tier"], row["day"]): row for row in _rows(world, "survival")}
     assert rows["all", 1]["still_there_share"] == pytest.approx(3 / 4)
-    assert rows["all", 30]["still_there_share"] == pytest.approx(1 / 2)
+    assert rows["all", 7]["still_there_share"] == pytest.approx(3 / 4)
+    assert rows["all", 30]["still_there_share"] == pytest.approx(3 / 8)
     assert (rows["all", 1]["hosts"], rows["all", 1]["gone"]) == (4, 2)
     assert rows["Hyperscaler", 30]["still_there_share"] == pytest.approx(1 / 2)
 
@@ -231,9 +232,16 @@ def test_the_null_model_keeps_sizes_and_families() -> None:
 
 def test_a_step_and_a_bend_are_found_where_they_are() -> None:
     rng = np.random.default_rng(3)
-    noise = rng.normal(0, 0.02, 40)
-    level = np.cumsum(noise)
-    assert estimators.breaks(level) == []
-    assert estimators.breaks(level + np.where(np.arange(40) >= 17, 0.3, 0)) == [(17, "step")]
-    ((at, kind),) = estimators.breaks(level + 0.06 * np.maximum(np.arange(40) - 20, 0))
+    level, size = np.cumsum(rng.normal(0, 0.02, 40)), np.ones(40)
+    assert estimators.breaks(level, size) == []
+    assert estimators.breaks(level + np.where(np.arange(40) >= 17, 0.3, 0), size) == [(17, "step")]
+    ((at, kind),) = estimators.breaks(level + 0.06 * np.maximum(np.arange(40) - 20, 0), size)
     assert kind == "bend" and abs(at - 21) <= 3
+
+
+def test_recapture_on_paper() -> None:
+    """40 answer, of 30 known to be there 24 do: 41 * 31 / 25 - 1; two equal strata are twice one."""
+    one, two = estimators.recaptured([(40, 24, 6)]), estimators.recaptured([(40, 24, 6)] * 2)
+    assert one["hosts"] == pytest.approx(49.84) and two["hosts"] == pytest.approx(2 * 49.84)
+    half = estimators.Z * (41 * 31 * 16 * 6 / (25**2 * 26)) ** 0.5
+    assert (one["low"], one["high"]) == pytest.approx((49.84 - half, 49.84 + half))

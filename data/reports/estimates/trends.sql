@@ -1,6 +1,6 @@
 -- Which families gain and lose, and when did that change?
 -- method: of each month the share of hosts that list a family, with 95 % intervals by Wilson (1927). change: weeks in which the
---   logit of the weekly share of endpoint-days breaks: a step is an outlier among its weekly changes (Grubbs 1950), a bend a
+--   logit of the weekly share of endpoint-days breaks, its changes weighted by how many there were: a step is an outlier among its weekly changes (Grubbs 1950), a bend a
 --   different mean of the changes before and after (largest studentized difference against 999 permutations); both tests together
 --   are wrong for 5 % of families that do not change. rules: the census concluded with other rules from then on; world: with the same.
 -- rows: months
