@@ -258,6 +258,8 @@ def _seen(words: str, view: View) -> str:
         return _seen_header(rest.partition(" ")[0], view)
     if kind == "content":
         return _seen_header("content-type", view)
+    if kind == "signed":
+        return f"{_seen_header('server', view)}; proxy {view.head.proxy or 'none'}"
     told = {"header": " ".join(name for name, _ in view.reply.headers), "title": view.title or "no title"}
     head = words.startswith(("status", "HTTP/"))
     return _cut(view.reply.status_line if head else told.get(kind, view.text or "no body"))

@@ -96,6 +96,7 @@ def test_what_a_condition_saw_is_in_the_bytes(stages: Stages) -> None:
         "header server present": "Server: x",
         "header via absent": "no header via",
         "header names in lower case": "Server Content-Type",
+        "signed by nobody or proxy": "Server: x; proxy none",
         "content type application/json": "Content-Type: text/html",
         "status 404": "HTTP/1.1 200 OK",
         "HTTP/1.0": "HTTP/1.1 200 OK",
@@ -107,7 +108,18 @@ def test_what_a_condition_saw_is_in_the_bytes(stages: Stages) -> None:
 
 def test_the_words_of_every_rule_are_understood(stages: Stages) -> None:
     """A word of the language that `explain` does not know would show the body where a header was judged."""
-    known = ("json ", "header ", "status ", "content type ", "HTTP/", "title ", "text ", "no body", "a body")
+    known = (
+        "json ",
+        "header ",
+        "status ",
+        "content type ",
+        "HTTP/",
+        "title ",
+        "text ",
+        "signed by ",
+        "no body",
+        "a body",
+    )
     words = {
         word.partition(": ")[2] for server in Rules.load().servers.values() for r in server.rules for word in r.evidence
     }

@@ -195,6 +195,19 @@ def test_no_example_of_a_server_is_doubted_unless_it_is_a_decoy() -> None:
     assert doubted == {example.name for example in RULES.examples() if example.name.startswith("decoy-")}
 
 
+@pytest.mark.parametrize(
+    "server", ["APISIX/3.9.1", "kong/3.8.0", "lighttpd/1.4.76", "Angie/1.8.1", "ATS/9.2.3", "Vercel"]
+)
+def test_a_proxy_that_names_itself_is_no_reason_to_doubt(server: str) -> None:
+    def answer(question: Question) -> Reply | None:
+        reply = played("ollama-0.5.7")(question)
+        return reply and replace(reply, headers=(("Server", server), *reply.headers))
+
+    conversation, identity = converse(11434, answer)
+    assert (identity.rule, identity.auth) == ("ollama.proxied", "open")
+    assert SUSPICIONS.judge(conversation, identity) == Doubt()
+
+
 def test_who_claims_nothing_is_not_doubted() -> None:
     reply = Reply(NONSENSE, "http", 200, "HTTP/1.0 200 OK", (("Server", "Ollama/0.5.7"),), b'{"uid=0(root)": 1}')
     conversation = Conversation(Target("192.0.2.1", 80), Outcome.SUCCESS, NOON, (reply,))
