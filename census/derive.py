@@ -297,9 +297,11 @@ def derive(out: Path, name: str, *, geo: Sequence[str] = ()) -> Derivation:
         settings = Settings.from_json(row["settings"])
         locator, places = _locator(row, settings, geo)
         with locator, _collected_seldom():
-            counted = _Counted(todays_stages(locator))
+            stages = todays_stages(locator)
+            counted = _Counted(stages)
             findings = counted.findings(conversations(run, work / "bodies"))
-            replaced = rederive(run, findings, _new_row(row, locator), work, installation_salt(out))
+            salt, together = installation_salt(out), stages.suspicions.together
+            replaced = rederive(run, findings, _new_row(row, locator), work, salt, together)
     before = sum(file.rows for file in run.files if file.table == "hosts")
     return Derivation(run.run_id, counted.conversations, (before, counted.servers), places, replaced)
 

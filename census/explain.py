@@ -10,7 +10,7 @@ import ipaddress
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -22,10 +22,10 @@ from census.errors import SnapshotError, UsageError
 from census.families import Families
 from census.hostile import Unreadable, printable, read_json
 from census.identify import Match, Rule, Rules, View
-from census.model import Conversation, Finding, Lineage, Model, Question, Reply
+from census.model import Conversation, Doubt, Finding, Lineage, Model, Question, Reply, Together
 from census.scan import Stages
 from census.snapshot import rules_of, run_row
-from census.suspect import Suspicions
+from census.suspect import Reason, Suspicions
 
 BODY_SHOWN = 600
 """Characters of a body in an account."""
@@ -130,7 +130,7 @@ def _reply(row: Row) -> Reply:
 def _account(stages: Stages, ran: Row, talk: Conversation, host: Row | None, models: Sequence[Row]) -> Row:
     if host is not None and isinstance(stages.locator, derive.Kept):
         stages.locator.here = derive.place_of(host)
-    finding = stages.conclude(talk)
+    finding = _with_together(stages.suspicions, stages.conclude(talk), host)
     return {
         "run": ran["run_id"],
         "endpoint": talk.target.endpoint,
@@ -303,8 +303,17 @@ def _told_model(families: Families, model: Model, lineage: Lineage) -> Row:
     return {"said": said, "verdict": verdict(model, lineage), "because": because(families, model, lineage)}
 
 
+def _with_together(suspicions: Suspicions, finding: Finding, host: Row | None) -> Finding:
+    """What only all hosts of the run beside each other show is taken from the run."""
+    said = (host or {}).get("suspect_reasons", ())
+    more = [one for one in suspicions.together if one.id in said]
+    score = max(finding.doubt.score, *(one.strength for one in more), 0)
+    return replace(finding, doubt=Doubt(score, (*finding.doubt.reasons, *(one.id for one in more))))
+
+
 def _told_doubt(suspicions: Suspicions, finding: Finding) -> Row:
-    known = {reason.id: reason for reason in suspicions.reasons}
+    known: dict[str, Reason | Together] = {one.id: one for one in suspicions.reasons}
+    known |= {one.id: one for one in suspicions.together}
     reasons = [known[id_] for id_ in finding.doubt.reasons if id_ in known]
     return {
         "score": finding.doubt.score,

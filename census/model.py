@@ -291,6 +291,24 @@ class Doubt:
 
 
 @dataclass(frozen=True, slots=True)
+class Together:
+    """A reason to doubt that no host shows alone: so many hosts of one run, in so many systems, with one inventory.
+
+    One inventory is equal names, digests and times of change, as sent (`hosts.installation`), of two models or more.
+
+    Attributes:
+        id: it stays for ever. strength: 1 or 2. hosts, systems: addresses and autonomous systems from which it holds.
+    """
+
+    id: str
+    strength: int
+    hosts: int
+    systems: int
+    about: str
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finding:
     """Everything the census concludes of one conversation: the last noun before the snapshot."""
 

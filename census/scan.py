@@ -525,7 +525,7 @@ class Scan:
         """Write the run row and publish the run by one rename. Raises SnapshotError when blocks are missing."""
         if missing := self.missing():
             raise SnapshotError(f"{self.draft.run_id}: {missing} blocks are not done; resume the scan")
-        return self.draft.publish(self._run_row())
+        return self.draft.publish(self._run_row(), self.stages.suspicions.together)
 
     def _run_row(self) -> dict[str, Any]:
         plan, outcomes = self.draft.plan, self.draft.counts()

@@ -48,7 +48,7 @@ from census.manifest import (
     sha256,
     table_sql,
 )
-from census.model import Certificate, Conversation, Finding, Identity, Lineage, Model, Outcome, Reply
+from census.model import Certificate, Conversation, Finding, Identity, Lineage, Model, Outcome, Reply, Together
 from census.schema import SCHEMA_VERSION, Table, tables
 
 __all__ = [
@@ -659,17 +659,18 @@ class Draft:
             _sync_path(folder)
         return final, tally
 
-    def publish(self, run_row: Mapping[str, Any]) -> Path:
+    def publish(self, run_row: Mapping[str, Any], together: Sequence[Together] = ()) -> Path:
         """Compact the blocks into sorted files and publish the run by one rename; returns its folder.
 
-        `run_row` is the row of `runs`; it needs columns of `schemas/tables/runs.toml` only. Raises SnapshotError when
+        `run_row` is the row of `runs`; it needs columns of `schemas/tables/runs.toml` only. `together` are reasons to
+        doubt hosts that only all of them beside each other can show. Raises SnapshotError when
         the ledger does not balance, a block is damaged or the disk is full: the draft is then as before.
         """
         final = self.out / RUNS / self.run_id
         if not final.exists():
             self._check_ledger(run_row)
             with _told_of_disk(self.folder):
-                self._compact(run_row, final)
+                self._compact(run_row, final, together)
         self.close()
         _clean(self.out)
         return final
@@ -678,12 +679,12 @@ class Draft:
         if (asked := self._tally.outcomes.total()) != run_row["n_targets"]:
             raise SnapshotError(f"{self.run_id}: {run_row['n_targets']} targets, but {asked} outcomes: resume the scan")
 
-    def _compact(self, run_row: Mapping[str, Any], final: Path) -> None:
+    def _compact(self, run_row: Mapping[str, Any], final: Path, together: Sequence[Together]) -> None:
         new = self.folder / f"{_TEMPORARY}publish"
         shutil.rmtree(new, ignore_errors=True)
         found = [*self._blocks.items(), *((n, path) for n, parts in self._parts.items() for path in parts.paths)]
         blocks = [path for _, path in sorted(found)]
-        _write_run(new, blocks, dict(run_row))
+        _write_run(new, blocks, dict(run_row), together)
         for log in self.folder.glob("*.log"):
             shutil.copy(log, new)
         _sync_tree(new)
@@ -944,7 +945,7 @@ _LARGE_BODY = 16 << 10
 """Bytes from which a body is dropped as soon as it comes again, before it is written anywhere."""
 
 
-def _write_run(folder: Path, blocks: Sequence[Path], run_row: Row) -> None:
+def _write_run(folder: Path, blocks: Sequence[Path], run_row: Row, together: Sequence[Together]) -> None:
     """Write the tables and the manifest of a run. Equal rows give equal files, in whatever order they were found."""
     folder.mkdir()
     work = folder / f"{_TEMPORARY}work"
@@ -953,7 +954,8 @@ def _write_run(folder: Path, blocks: Sequence[Path], run_row: Row) -> None:
     settings: dict[str, str | int] = {"memory_limit": _SORT_MEMORY, "threads": _SORT_THREADS}
     with duck.open_duckdb(":memory:", temp_directory=str(work), **settings) as connection:
         for name in ("probes", "hosts", "models", "replies"):
-            files.append(_write_table(folder, name, _sorted(connection, tables()[name], blocks)))
+            rows = _sorted(connection, tables()[name], blocks, together if name == "hosts" else ())
+            files.append(_write_table(folder, name, rows))
     files.append(_write_table(folder, "bodies", _distinct_bodies(blocks, work)))
     shutil.rmtree(work)
     _write_text(folder / MANIFEST, manifest_text(run_row["run_id"], files, schema_version=SCHEMA_VERSION))
@@ -1012,11 +1014,44 @@ def _dictionary(table: str) -> bool:
     return table != "bodies"
 
 
-def _sorted(connection: duckdb.DuckDBPyConnection, table: Table, blocks: Sequence[Path]) -> Iterator[pa.Table]:
-    """The rows of a table over all blocks in its order, a row group at a time, in bounded memory."""
-    batches = (batch for path in blocks for batch in _read_block(path, table.name))
-    connection.register("found", pa.RecordBatchReader.from_batches(table.arrow, batches))
-    return _ordered(connection, table, "SELECT * FROM found")
+def _sorted(
+    connection: duckdb.DuckDBPyConnection, table: Table, blocks: Sequence[Path], together: Sequence[Together] = ()
+) -> Iterator[pa.Table]:
+    """The rows of a table over all blocks in its order, a row group at a time, in bounded memory.
+
+    `together` is for hosts alone: those for which such a reason holds get it beside their own.
+    """
+
+    def found() -> pa.RecordBatchReader:
+        batches = (batch for path in blocks for batch in _read_block(path, table.name))
+        return pa.RecordBatchReader.from_batches(table.arrow, batches)
+
+    if together:
+        connection.register("found", found())
+        with _told_of_duckdb(table.name):
+            connection.execute(_ALIKE)
+    connection.register("found", found())
+    return _ordered(connection, table, _doubted_sql(together) if together else "SELECT * FROM found")
+
+
+_ALIKE = """CREATE OR REPLACE TEMP TABLE alike AS
+SELECT installation, count(DISTINCT ip) AS alike_hosts, count(DISTINCT asn) AS alike_systems
+FROM found
+WHERE installation IS NOT NULL AND n_models >= 2
+GROUP BY installation
+HAVING alike_hosts >= 2"""
+"""How many addresses and autonomous systems have an inventory in common."""
+
+
+def _doubted_sql(together: Sequence[Together]) -> str:
+    """The rows of hosts, with the reasons that hold for hosts of one inventory after their own."""
+    holds = [f"n_models >= 2 AND alike_hosts >= {one.hosts} AND alike_systems >= {one.systems}" for one in together]
+    scores = [f"CASE WHEN {test} THEN {one.strength} END" for one, test in zip(together, holds, strict=True)]
+    names = [f"CASE WHEN {test} THEN {duck.text(one.id)} END" for one, test in zip(together, holds, strict=True)]
+    return f"""SELECT found.* REPLACE (
+        greatest(suspect, {", ".join(scores)}) AS suspect,
+        list_concat(suspect_reasons, list_filter([{", ".join(names)}], lambda id: id IS NOT NULL)) AS suspect_reasons)
+    FROM found LEFT JOIN alike USING (installation)"""
 
 
 def _ordered(connection: duckdb.DuckDBPyConnection, table: Table, sql: str) -> Iterator[pa.Table]:
@@ -1180,7 +1215,14 @@ def _told_of_deriving(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def rederive(run: Run, findings: Iterable[Finding], row: Row, work: Path, salt: bytes | None) -> bool:
+def rederive(
+    run: Run,
+    findings: Iterable[Finding],
+    row: Row,
+    work: Path,
+    salt: bytes | None,
+    together: Sequence[Together] = (),
+) -> bool:
     """Replace what is derived in a finished run, in one step; False when nothing would change.
 
     Readers see the run as it was or as it is then, also after a kill. What is replaced is kept below `earlier/`,
@@ -1189,11 +1231,11 @@ def rederive(run: Run, findings: Iterable[Finding], row: Row, work: Path, salt: 
     Args:
         findings: one for each endpoint that replied; the others stay as they are.
         row: the row of `runs`, of which only `derived_at` may differ when nothing changes.
-        work: what `workshop` gave. salt: what `installation_salt` gave.
+        work: what `workshop` gave. salt: what `installation_salt` gave. together: as for `Draft.publish`.
     """
     new = work / "run"
     new.mkdir()
-    files = _derived_files(run, _derived_batches(run.run_id, findings, salt), row, work, new)
+    files = _derived_files(run, _derived_batches(run.run_id, findings, salt), row, work, new, together)
     if not _differs(run, files, row):
         return False
     kept = [file for file in run.files if file.table not in (*DERIVED, "runs")]
@@ -1209,7 +1251,9 @@ def rederive(run: Run, findings: Iterable[Finding], row: Row, work: Path, salt: 
     return True
 
 
-def _derived_files(run: Run, batches: Iterator[pa.RecordBatch], row: Row, work: Path, new: Path) -> list[File]:
+def _derived_files(
+    run: Run, batches: Iterator[pa.RecordBatch], row: Row, work: Path, new: Path, together: Sequence[Together]
+) -> list[File]:
     """The files have names of their own, so that a reader who knows the old ones never mixes the two."""
     part = f"derived-{len(run.earlier) + 1:04d}"
     block = work / f"0{_BLOCK}"
@@ -1218,7 +1262,8 @@ def _derived_files(run: Run, batches: Iterator[pa.RecordBatch], row: Row, work: 
     files = [_write_table(new, "runs", _one_row("runs", row), part)]
     with duck.open_duckdb(":memory:", temp_directory=str(work / "spill"), **settings) as connection:
         for name in ("hosts", "models"):
-            files.append(_write_table(new, name, _sorted(connection, tables()[name], [block]), part))
+            rows = _sorted(connection, tables()[name], [block], together if name == "hosts" else ())
+            files.append(_write_table(new, name, rows, part))
         hosts = new / "hosts" / f"{part}.parquet"
         probes = _ordered(connection, tables()["probes"], _probes_sql(run, hosts))
         files.append(_write_table(new, "probes", probes, part))

@@ -2,7 +2,7 @@
 
 A reason names one of the tests below and its parameters. A test sees one conversation and what was identified in it,
 and answers whether the sign is there; it says nothing when the evidence is missing. What only many conversations
-show, one inventory on many networks, is the report `fleets`.
+show, one inventory on many networks, is judged when a run is published (`[[together]]`; the report is `fleets`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Final, Protocol
 from census import resources
 from census.errors import DataError
 from census.hostile import Unreadable, read_json
-from census.model import Conversation, Doubt, Identity, Model, Plan, Question, Reply, Target
+from census.model import Conversation, Doubt, Identity, Model, Plan, Question, Reply, Target, Together
 
 WEAK: Final = 0.5
 """Confidence at or below which a server is known by the shape of its answers alone."""
@@ -559,6 +559,7 @@ class Suspicions:
 
     reasons: tuple[Reason, ...]
     nonsense: Nonsense
+    together: tuple[Together, ...] = ()
     _applying: dict[tuple[str, bool], tuple[tuple[_Judged, ...], ...]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -577,7 +578,8 @@ class Suspicions:
             raise DataError(f"{path.name}: cannot be read: {problem}") from None
         nonsense = _nonsense(path.name, content.get("nonsense", {}))
         more = {"official": {each["name"]: each for each in content.get("official", [])}, "ask": str(nonsense.question)}
-        return cls(tuple(_reasons(path.name, content.get("reason", []), more)), nonsense)
+        reasons = tuple(_reasons(path.name, content.get("reason", []), more))
+        return cls(reasons, nonsense, tuple(_together(path.name, content.get("together", []), reasons)))
 
     def judge(self, conversation: Conversation, identity: Identity, reading: Reading | None = None) -> Doubt:
         """How far this host is to be doubted. An unidentified host claims nothing, so there is nothing to doubt."""
@@ -717,6 +719,19 @@ def _nonsense(file: str, entry: Mapping[str, Any]) -> Nonsense:
         return Nonsense(question, entry["source"], frozenset(entry["honest"]))
     except (KeyError, ValueError) as problem:
         raise DataError(f"{file}: nonsense: needs ask, such as 'GET /path', source and honest ({problem})") from None
+
+
+def _together(file: str, entries: Sequence[dict[str, Any]], reasons: Sequence[Reason]) -> Iterator[Together]:
+    seen = {reason.id for reason in reasons}
+    for entry in entries:
+        try:
+            one = Together(**entry)
+        except TypeError as problem:
+            raise DataError(f"{file}: together {entry.get('id', '?')!r}: {problem}") from None
+        if one.id in seen or one.strength not in (1, 2):
+            raise DataError(f"{file}: together {one.id!r}: needs an id of its own and a strength of 1 or 2")
+        seen.add(one.id)
+        yield one
 
 
 def _reasons(file: str, entries: Sequence[dict[str, Any]], more: With) -> Iterator[Reason]:

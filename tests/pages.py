@@ -105,10 +105,12 @@ def servers_page() -> str:
 
 def suspicion_page() -> str:
     """Every reason to doubt a host."""
+    known = Suspicions.load()
     rows = [
         f"| `{r.id}` | {r.strength} | {', '.join(sorted(r.servers)) or 'any'} | {r.about} | {r.source} |"
-        for r in Suspicions.load().reasons
+        for r in known.reasons
     ]
+    rows += [f"| `{r.id}` | {r.strength} | any | {r.about} | {r.source} |" for r in known.together]
     words = "A doubt never removes a host: reports count with and without. Source: `data/suspicion.toml`.\n"
     head = ["| reason | strength | of claims to be | what it means | source |", "|---|---|---|---|---|"]
     return "\n".join([NOTE, "# Reasons to doubt a host\n", words, *head, *rows, ""])

@@ -106,7 +106,9 @@ def test_every_decoy_is_doubted_and_nobody_else(hosts: dict[str, dict[str, Any]]
     doubted = {e for e, row in hosts.items() if row["suspect"] == 2}
     honest = {e for e, host in truth["endpoints"].items() if host["judged"] and not host["doubted"]}
     assert decoys and decoys <= doubted
-    assert {e: hosts[e]["suspect_reasons"] for e in doubted & honest} == {}
+    copied = {hosts[e]["installation"] for e in decoys}
+    alone = {e for e in doubted & honest if hosts[e]["installation"] not in copied}
+    assert {e: hosts[e]["suspect_reasons"] for e in alone} == {}
 
 
 def test_the_planted_pairs_are_reported(census_of_the_world: Census, truth: dict[str, Any]) -> None:

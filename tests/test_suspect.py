@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -19,12 +21,13 @@ from hypothesis import strategies as st
 from census import query, report, resources, suspect
 from census.errors import DataError
 from census.identify import Rules, parse_reply
-from census.model import Conversation, Doubt, Identity, Model, Outcome, Question, Reply, Target
+from census.model import Conversation, Doubt, Finding, Identity, Model, Outcome, Place, Question, Reply, Target
 from census.probe import allowed
 from census.simulate import World
 from census.simulate.players import Stage
+from census.snapshot import Draft
 from census.suspect import Suspicions, Version
-from tests import report_world
+from tests import findings, report_world
 from tests.conftest import Census
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -106,7 +109,9 @@ def _changed(folder: Path, find: str, put: str) -> Path:
     ("find", "put", "words"),
     [
         ('test = "protocol"', 'test = "protocl"', "no test 'protocl'; there are"),
-        ("strength = 2", "strength = 3", "strength is 1 or 2, not 3"),
+        ("strength = 2\nservers", "strength = 3\nservers", "strength is 1 or 2, not 3"),
+        ("strength = 1\nhosts", "strength = 0\nhosts", "together 'fleet': needs an id of its own and a strength"),
+        ("systems = 2", "sytsems = 2", "together 'fleet':"),
         ('servers = ["ollama"]', 'server = ["ollama"]', "no key is called 'server'; did you mean 'servers'"),
         ('id = "names-itself"', 'id = "http-1.0"', "reason 'http-1.0' is there twice"),
         ("is = true", 'is = "yes"', "example 'http-1.0-1': 'is' must be there, as bool"),
@@ -413,9 +418,47 @@ def _rows(census: Census, sql: str) -> list[dict[str, Any]]:
 
 
 def test_the_fleet_of_the_simulated_internet_is_found(census_of_the_world: Census) -> None:
+    """Each of its hosts is beyond doubt alone; together they are not."""
     rows = report.answer(census_of_the_world.out, "fleets").rows.to_pylist()
-    beyond_doubt = [row for row in rows if row["hosts"] - row["suspect_hosts"] >= 5 and row["systems"] >= 2]
-    assert any(row["models"] == 2 and "tiny:latest" in row["first_models"] for row in beyond_doubt)
+    fleets = [row for row in rows if row["models"] == 2 and "tiny:latest" in row["first_models"]]
+    assert fleets and all(row["suspect_hosts"] == row["hosts"] >= 8 for row in fleets)
+    assert report.answer(census_of_the_world.out, "fleets", suspects="exclude").rows.num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("hosts", "systems", "n_models", "given"),
+    [
+        (4, 4, 2, []),
+        (8, 1, 2, []),
+        (8, 8, 1, []),
+        (5, 2, 2, ["fleet"]),
+        (8, 4, 2, ["fleet"]),
+        (8, 5, 2, ["fleet", "fleet-of-many-networks"]),
+    ],
+)
+def test_a_fleet_is_so_many_hosts_in_so_many_systems(
+    tmp_path: Path, hosts: int, systems: int, n_models: int, given: list[str]
+) -> None:
+    """Beside them stands one host of another inventory."""
+    found = [_copy(n, n % systems, n_models, STAMP) for n in range(hosts)]
+    with Draft.create(tmp_path, findings.RUN, {}, lambda folder: None) as draft:
+        draft.commit(0, [*found, _copy(100, 0, n_models, "2025-01-01T00:00:00.5Z")])
+        draft.publish(findings.run_row(draft), SUSPICIONS.together)
+    with closing(query.connect(tmp_path)) as connection:
+        rows = connection.execute("SELECT installation, suspect, suspect_reasons FROM hosts").fetchall()
+    doubts = Counter((suspect, tuple(reasons)) for _, suspect, reasons in rows)
+    assert len({mark for mark, _, _ in rows}) == 2
+    assert doubts == Counter({(len(given), tuple(given)): hosts}) + Counter({(0, ()): 1})
+
+
+def _copy(number: int, asn: int, n_models: int, changed: str) -> Finding:
+    models = tuple(Model(f"m{n}", digest=f"{n:064x}", modified_at_raw=changed) for n in range(n_models))
+    talk = replace(findings.server(number).conversation, target=Target(f"192.0.2.{number}", 11434))
+    lineages = tuple(map(findings.lineage, models))
+    return replace(
+        findings.server(0), conversation=talk, identity=replace(findings.server(0).identity, models=models), lineages=lineages,
+        doubt=Doubt(), place=Place("DE", asn=asn),
+    )  # fmt: skip
 
 
 STAMP = "2025-01-01T00:00:00.123456789Z"
