@@ -142,16 +142,18 @@ def recaptured(strata: Sequence[tuple[int, int, int]]) -> dict[str, Any]:
     """Population of one day from (answered, answered among those known to be there, silent among them) by stratum.
 
     Those known to be there, for they answer the day before and the day after (Manly and Parr 1968), are the marked ones
-    of Chapman's (1951) estimator; variance by Seber (1970). Strata are summed.
+    of Chapman's (1951) estimator; variance by Seber (1970). Strata are summed; the interval is that of the silent ones,
+    on the logarithm (Burnham et al. 1987), for they cannot be fewer than none.
     """
     total, variance = 0.0, 0.0
     for n, both, missed in strata:
         marked = both + missed
         total += (n + 1) * (marked + 1) / (both + 1) - 1
         variance += (n + 1) * (marked + 1) * (n - both) * missed / ((both + 1) ** 2 * (both + 2))
-    error = Z * float(np.sqrt(variance))
     answered = sum(n for n, _, _ in strata)
-    return {"answered": answered, "hosts": total, "low": max(total - error, answered), "high": total + error}
+    silent = max(total - answered, 0.0)
+    factor = float(np.exp(Z * np.sqrt(np.log1p(variance / silent**2)))) if silent else 1.0
+    return {"answered": answered, "hosts": total, "low": answered + silent / factor, "high": answered + silent * factor}
 
 
 # --- change ----------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator
 from datetime import date, timedelta
 from typing import Any
@@ -243,5 +244,6 @@ def test_recapture_on_paper() -> None:
     """40 answer, of 30 known to be there 24 do: 41 * 31 / 25 - 1; two equal strata are twice one."""
     one, two = estimators.recaptured([(40, 24, 6)]), estimators.recaptured([(40, 24, 6)] * 2)
     assert one["hosts"] == pytest.approx(49.84) and two["hosts"] == pytest.approx(2 * 49.84)
-    half = estimators.Z * (41 * 31 * 16 * 6 / (25**2 * 26)) ** 0.5
-    assert (one["low"], one["high"]) == pytest.approx((49.84 - half, 49.84 + half))
+    factor = math.exp(estimators.Z * math.log1p(41 * 31 * 16 * 6 / (25**2 * 26) / 9.84**2) ** 0.5)
+    assert (one["low"], one["high"]) == pytest.approx((40 + 9.84 / factor, 40 + 9.84 * factor))
+    assert estimators.recaptured([(7, 5, 0)])["high"] == 7

@@ -237,3 +237,16 @@ def test_a_removed_run_is_in_no_summary(runs: Path) -> None:
     with duckdb.connect() as connection:
         first = connection.execute(f"SELECT min(first_run) FROM '{fewer.path('listings')}'").fetchall()
     assert first[0][0] >= published(runs)[1].run_id
+
+
+@pytest.mark.parametrize("name", ["families", "codeployment", "origins"])
+def test_a_claimed_brand_is_none_from_summaries_too(name: str) -> None:
+    """A hosted-only brand's name on a port of one's own is a claim."""
+    world = _world()
+    world["models"][0] |= {"claimed_brand": "GPT", "brand_family": "GPT", "developer_country": "US"}
+    known = {word: one.sql for word, one in summaries.words().items()}
+    with connect(world) as connection:
+        for word in summaries.names():
+            connection.execute(f"CREATE TABLE {word} AS {summaries.composed(f'SELECT * FROM {word}', known)}")
+        slow, quick = (report.ask(connection, name, by="lineage", summed=summed) for summed in (False, True))
+    assert report.render(quick, "csv") == report.render(slow, "csv")

@@ -353,6 +353,7 @@ without them (`:{study.CLEAN}`).
 
 _DEFINITIONS = """
 Rounding is that of the published figure; of S2, S6, S10, F10 and H1 it is that of the rounded figures they are or follow from.
+F8 is published to the host, and the calibration comes to within a few hosts of it: what differs is less than a hundredth of a per cent.
 
 ## Definitions under which the published figures hold together
 
@@ -411,7 +412,7 @@ Files of one month in one, sorted by (ip, port, time) and (ip, port, digest, run
 """
 
 _SINGLE = """
-Smaller, but no report would be quicker for it: over many runs reports read the summaries and not the rows. Compaction
+It saves disk, much of it in the models, and no time: over many runs reports read the summaries and not the rows. Compaction
 would give up that a run is one folder that never changes after it was published, which verification, derivation and
 summaries rest on. So there is none; whoever archives can make these files with one `COPY`.
 

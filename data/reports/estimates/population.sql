@@ -1,7 +1,7 @@
 -- How many hosts are there on a day, with those that did not answer?
 -- method: hosts that answer on the scan day before and on the one after are there in between (Manly and Parr 1968), so how many of
---   them answer tells of how many the answers are; by tier, as Chapman (1951) estimates from marked animals, 95 % intervals with
---   Seber's (1970) variance. It assumes that hosts of a tier answer alike and independently of the day before: spells of
+--   them answer tells of how many the answers are; by tier, as Chapman (1951) estimates from marked animals, 95 % intervals of
+--   the silent ones on the logarithm (Burnham et al. 1987) with Seber's (1970) variance. It assumes that hosts of a tier answer alike and independently of the day before: spells of
 --   silence make it too small, and hosts never seen are in no estimate.
 -- rows: days
 WITH scanned_day AS (SELECT scanned, row_number() OVER (ORDER BY scanned) AS nth FROM scan_day),
