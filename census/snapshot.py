@@ -922,7 +922,7 @@ _BODY_GROUP_BYTES = 32 << 20
 """Bytes of bodies in a row group, about: what reading one body costs at most."""
 
 _SORT_MEMORY = "384MB"
-"""What DuckDB may hold while it sorts; the rest goes to files beside the draft."""
+"""What DuckDB may hold while it sorts what is derived again; the rest goes to files beside the draft."""
 
 _SORT_THREADS = 2
 """Each sorting thread needs buffers of its own."""
@@ -930,8 +930,17 @@ _SORT_THREADS = 2
 _BUCKET_BYTES = 16 << 20
 """Bytes of (compressed) block files to one bucket: some 64 MB of bodies, which are sorted in memory at once."""
 
-_GATHER_BYTES = 64 << 20
-"""Bytes of bodies gathered before they are spread over the buckets, about."""
+_GATHER_BYTES = 8 << 20
+"""Bytes of rows gathered before they are spread over the buckets, about."""
+
+_SORT_BYTES = 8 << 20
+"""Bytes of rows that are sorted in memory at once, about."""
+
+_MAX_RANGES = 256
+"""Ranges of addresses that rows are spread over before they are sorted, each an open file."""
+
+_SAMPLE_EVERY = 64
+"""Of so many rows one is looked at to find ranges with about equally many rows."""
 
 _MAX_BUCKET_DIGITS = 2
 """Buckets are named by the first hex digits of the hash: at most 256 of them, each an open file."""
@@ -942,14 +951,13 @@ _LARGE_BODY = 16 << 10
 
 def _write_run(folder: Path, blocks: Sequence[Path], run_row: Row) -> None:
     """Write the tables and the manifest of a run. Equal rows give equal files, in whatever order they were found."""
+    pa.set_memory_pool(pa.system_memory_pool())  # the usual one keeps what it has: a third more at the highest
     folder.mkdir()
     work = folder / f"{_TEMPORARY}work"
     work.mkdir()
     files = [_write_table(folder, "runs", _one_row("runs", run_row))]
-    settings: dict[str, str | int] = {"memory_limit": _SORT_MEMORY, "threads": _SORT_THREADS}
-    with duck.open_duckdb(":memory:", temp_directory=str(work), **settings) as connection:
-        for name in ("probes", "hosts", "models", "replies"):
-            files.append(_write_table(folder, name, _sorted(connection, tables()[name], blocks)))
+    for name in ("probes", "hosts", "models", "replies"):
+        files.append(_write_table(folder, name, _sorted(tables()[name], blocks, work)))
     files.append(_write_table(folder, "bodies", _distinct_bodies(blocks, work)))
     shutil.rmtree(work)
     _write_text(folder / MANIFEST, manifest_text(run_row["run_id"], files, schema_version=SCHEMA_VERSION))
@@ -998,6 +1006,7 @@ def _write_table(folder: Path, table: str, groups: Iterator[pa.Table], part: str
         for group in groups:
             w.write_table(group, row_group_size=max(1, len(group)))
             n += len(group)
+            pa.default_memory_pool().release_unused()
     name = path.relative_to(folder).as_posix()
     columns = tables()[table].fingerprint
     return File(name, table, n, path.stat().st_size, sha256(path), SCHEMA_VERSION, columns)
@@ -1008,11 +1017,66 @@ def _dictionary(table: str) -> bool:
     return table != "bodies"
 
 
-def _sorted(connection: duckdb.DuckDBPyConnection, table: Table, blocks: Sequence[Path]) -> Iterator[pa.Table]:
-    """The rows of a table over all blocks in its order, a row group at a time, in bounded memory."""
-    batches = (batch for path in blocks for batch in _read_block(path, table.name))
-    connection.register("found", pa.RecordBatchReader.from_batches(table.arrow, batches))
-    return _ordered(connection, table, "SELECT * FROM found")
+def _sorted(table: Table, blocks: Sequence[Path], work: Path) -> Iterator[pa.Table]:
+    """The rows of a table over all blocks in its order, a row group at a time, in bounded memory.
+
+    They are spread over ranges of addresses, each of which is sorted in memory: DuckDB, which would do this in a line,
+    needs hundreds of megabytes to be sure not to fail.
+    """
+    bounds = _bounds(table, blocks)
+    if len(bounds):
+        sorted_rows = _by_ranges(table, blocks, bounds, work)
+    else:
+        whole = pa.Table.from_batches(_rows_of(table, blocks), schema=table.arrow)
+        sorted_rows = iter([_in_order_of(table, whole)])
+    for group in _regrouped(chain.from_iterable(part.to_batches() for part in sorted_rows), ROW_GROUP):
+        yield group.combine_chunks()
+
+
+def _rows_of(table: Table, blocks: Sequence[Path]) -> Iterator[pa.RecordBatch]:
+    return (batch for path in blocks for batch in _read_block(path, table.name))
+
+
+def _addresses(rows: pa.RecordBatch | pa.Table) -> np.ndarray[Any, np.dtype[np.bytes_]]:
+    return np.array(rows["ip"].to_pylist(), dtype="S")
+
+
+def _bounds(table: Table, blocks: Sequence[Path]) -> np.ndarray[Any, np.dtype[np.bytes_]]:
+    """Addresses at which ranges with about _SORT_BYTES of rows begin, but for the first; none where one is enough."""
+    size, sample = 0, [np.array([], dtype="S1")]
+    for batch in _rows_of(table, blocks):
+        size += batch.nbytes
+        if len(batch):
+            sample.append(_addresses(batch)[::_SAMPLE_EVERY])
+    addresses = np.sort(np.concatenate(sample))
+    n = min(_MAX_RANGES, -(-size // _SORT_BYTES), max(1, len(addresses)))
+    return np.unique(addresses[[i * len(addresses) // n for i in range(1, n)]])
+
+
+def _by_ranges(
+    table: Table, blocks: Sequence[Path], bounds: np.ndarray[Any, np.dtype[np.bytes_]], work: Path
+) -> Iterator[pa.Table]:
+    paths = [work / f"{table.name}-{number}" for number in range(len(bounds) + 1)]
+    with ExitStack() as stack:
+        files = [stack.enter_context(path.open("wb")) for path in paths]
+        writers = [stack.enter_context(pa.ipc.new_stream(file, table.arrow, options=_BLOCK_OPTIONS)) for file in files]
+        for chunk in _gathered(_rows_of(table, blocks)):
+            ranges = np.searchsorted(bounds, _addresses(chunk), "right")
+            ordered = chunk.take(pa.array(np.argsort(ranges, kind="stable"))).combine_chunks()
+            ends = np.cumsum(np.bincount(ranges, minlength=len(paths))).tolist()
+            for writer, (start, end) in zip(writers, pairwise([0, *ends]), strict=True):
+                if start < end:
+                    writer.write_table(ordered.slice(start, end - start))
+    for path in paths:
+        with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
+            yield _in_order_of(table, reader.read_all())
+        path.unlink()
+        pa.default_memory_pool().release_unused()
+
+
+def _in_order_of(table: Table, rows: pa.Table) -> pa.Table:
+    keys = [(column, "ascending") for column in table.sort]
+    return rows.take(pc.sort_indices(rows, keys)).combine_chunks()
 
 
 def _ordered(connection: duckdb.DuckDBPyConnection, table: Table, sql: str) -> Iterator[pa.Table]:
@@ -1021,7 +1085,7 @@ def _ordered(connection: duckdb.DuckDBPyConnection, table: Table, sql: str) -> I
     with _told_of_duckdb(table.name):
         reader = connection.sql(f"{sql} ORDER BY {order}").to_arrow_reader(ROW_GROUP)
         for group in _regrouped(reader, ROW_GROUP):
-            yield group.cast(table.arrow)
+            yield group.cast(table.arrow).combine_chunks()
 
 
 @contextmanager
@@ -1212,9 +1276,9 @@ def _derived_files(run: Run, batches: Iterator[pa.RecordBatch], row: Row, work: 
     _write_block(block, batches)
     settings: dict[str, str | int] = {"memory_limit": _SORT_MEMORY, "threads": _SORT_THREADS}
     files = [_write_table(new, "runs", _one_row("runs", row), part)]
+    for name in ("hosts", "models"):
+        files.append(_write_table(new, name, _sorted(tables()[name], [block], work), part))
     with duck.open_duckdb(":memory:", temp_directory=str(work / "spill"), **settings) as connection:
-        for name in ("hosts", "models"):
-            files.append(_write_table(new, name, _sorted(connection, tables()[name], [block]), part))
         hosts = new / "hosts" / f"{part}.parquet"
         probes = _ordered(connection, tables()["probes"], _probes_sql(run, hosts))
         files.append(_write_table(new, "probes", probes, part))
