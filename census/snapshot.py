@@ -939,10 +939,10 @@ _SORT_THREADS = 2
 _BUCKET_BYTES = 16 << 20
 """Bytes of (compressed) block files to one bucket: some 64 MB of bodies, which are sorted in memory at once."""
 
-_GATHER_BYTES = 8 << 20
+_GATHER_BYTES = 4 << 20
 """Bytes of rows gathered before they are spread over the buckets, about."""
 
-_SORT_BYTES = 8 << 20
+_SORT_BYTES = 4 << 20
 """Bytes of rows that are sorted in memory at once, about."""
 
 _MAX_RANGES = 256
