@@ -36,6 +36,9 @@ SPREAD_S = 0.005
 MIN_POLL_S, MAX_POLL_S = 0.001, 0.01
 """Shortest and longest sleep of the throttle, seconds. The event loop's timers resolve 1 ms; less would spin."""
 
+TICK_S = 0.0005
+"""Seconds by which a timer may be early: event loops round to milliseconds. To wait for less would spin."""
+
 POLLS = 50
 """Looks at the clock in one period, as far as the sleeps above allow: a period then ends about one in fifty late."""
 
@@ -213,7 +216,7 @@ class Pace:
     def _rested(self) -> None:
         """Networks that may be asked again line up behind the others, or are forgotten. All rest equally long."""
         self._alarm, loop = None, asyncio.get_running_loop()
-        now = loop.time()
+        now = loop.time() + TICK_S
         while self._resting and self._resting[0][0] <= now:
             key = self._resting.popleft()[1]
             network = self._networks[key]

@@ -155,6 +155,21 @@ def test_bodies_are_there_once_in_buckets_and_row_groups_of_any_size(tmp_path, m
     assert read(plain)["bodies"].equals(read(small)["bodies"])
 
 
+def test_rows_are_sorted_alike_whether_at_once_or_in_ranges(tmp_path, monkeypatch):
+    plain = write(tmp_path / "plain", range(3))
+    monkeypatch.setattr(snapshot, "_SORT_BYTES", 1 << 8)
+    monkeypatch.setattr(snapshot, "_GATHER_BYTES", 1 << 9)
+    monkeypatch.setattr(snapshot, "_SAMPLE_EVERY", 3)
+    monkeypatch.setattr(snapshot, "_MAX_RANGES", 7)
+    ranged = write(tmp_path / "ranged", range(3))
+    for name in ("probes", "hosts", "models", "replies"):
+        rows, keys = read(ranged)[name], [(column, "ascending") for column in schema.tables()[name].sort]
+        assert rows.equals(rows.sort_by(keys)) and rows.num_rows > 10, name
+        assert rows.equals(read(plain)[name]), name
+        files = [(run / name / "part-0000.parquet").read_bytes() for run in (plain, ranged)]
+        assert files[0] == files[1], name
+
+
 def test_row_groups_are_cut_at_the_same_rows_however_batches_come(tmp_path, monkeypatch):
     monkeypatch.setattr(snapshot, "ROW_GROUP", 50)
     folder = write(tmp_path, range(4))

@@ -455,10 +455,8 @@ def _copy(number: int, asn: int, n_models: int, changed: str) -> Finding:
     models = tuple(Model(f"m{n}", digest=f"{n:064x}", modified_at_raw=changed) for n in range(n_models))
     talk = replace(findings.server(number).conversation, target=Target(f"192.0.2.{number}", 11434))
     lineages = tuple(map(findings.lineage, models))
-    return replace(
-        findings.server(0), conversation=talk, identity=replace(findings.server(0).identity, models=models), lineages=lineages,
-        doubt=Doubt(), place=Place("DE", asn=asn),
-    )  # fmt: skip
+    identity, place = replace(findings.server(0).identity, models=models), Place("DE", asn=asn)
+    return Finding(talk, identity, lineages, Doubt(), place)
 
 
 STAMP = "2025-01-01T00:00:00.123456789Z"

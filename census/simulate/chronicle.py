@@ -355,7 +355,7 @@ def _salt(population: Population) -> bytes:
 def _marks(salt: bytes, local: Flags, fields: dict[str, pa.Array]) -> pa.Array:
     """The installation mark of each model that is a file of its host."""
     triples = zip(*(fields[name].to_pylist() for name in _TRIPLE), strict=True)
-    marks = [snapshot.keyed_hash(salt, one) if mine else None for one, mine in zip(triples, local, strict=True)]
+    marks = [snapshot.model_mark(salt, one) if mine else None for one, mine in zip(triples, local, strict=True)]
     return pa.array(marks, pa.string())
 
 
@@ -567,7 +567,7 @@ class _Writer:
             listed = [[self._texts[name][i] for name in _TRIPLE] for i in rows.tolist()]
             mine = [triple for triple, i in zip(listed, rows.tolist(), strict=True) if self.listings.local[i]]
             whole = snapshot.inventory_hash([{"name": name, "digest": digest} for name, digest, _ in listed])
-            found = (whole, snapshot.keyed_hash(self._salt, sorted(mine)) if mine else None)
+            found = (whole, snapshot.inventory_mark(self._salt, mine) if mine else None)
             self._cached_hashes[key] = found
         return found
 

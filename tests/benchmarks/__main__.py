@@ -33,6 +33,9 @@ FEW, MANY = 10_000, 200_000
 PASSES = 4
 """Runs of zgrab2 that give what it has no single run for: one path a run; `/`, version, tags, ps."""
 
+WORKERS = 2
+"""Processes of the census in its second row: as many as the machine has processors that nobody else uses, at best."""
+
 WRK_S, WRK_CONNECTIONS = 2, 50
 
 
@@ -74,11 +77,12 @@ def _child(command: list[str], **more: Any) -> tuple[bytes, float, float]:
 # ---- the clients -----------------------------------------------------------------------------------------------------
 
 
-def ours(client: str, n: int, port: int) -> Cost:
+def ours(client: str, n: int, port: int, workers: int = 1) -> Cost:
     """The census or bare aiohttp, in a process that reads its own clock once everything is loaded."""
-    command = [sys.executable, "-m", "tests.benchmarks.clients", client, "--n", str(n), "--port", str(port)]
-    told = json.loads(_child(command)[0])
-    return Cost(told["cpu"], told["wall"], n, told["rss"])
+    options = {"--n": n, "--port": port, "--workers": workers}
+    words = [str(word) for pair in options.items() for word in pair]
+    told = json.loads(_child([sys.executable, "-m", "tests.benchmarks.clients", client, *words])[0])
+    return Cost(told["cpu"], told["wall"], n, max(told["rss"], told["worker_rss"]))
 
 
 def zgrab2(n: int, port: int) -> Cost:
@@ -106,6 +110,7 @@ def wrk(port: int) -> Cost:
 def _round(ports: Mapping[str, int]) -> Iterator[tuple[str, Cost]]:
     for kind, n, port in (("live", LIVE, "open"), ("refused", REFUSED, "refused"), ("silent", SILENT, "silent")):
         yield f"census {kind}", ours("census", n, ports[port])
+        yield f"census-{WORKERS} {kind}", ours("census", n, ports[port], WORKERS)
         yield f"aiohttp {kind}", ours("aiohttp", n, ports[port])
         if shutil.which("zgrab2"):
             yield f"zgrab2 {kind}", zgrab2(n, ports[port])
@@ -117,6 +122,7 @@ def _round(ports: Mapping[str, int]) -> Iterator[tuple[str, Cost]]:
 
 _CLIENTS = {
     "census": "the census, whole pipeline to published Parquet",
+    f"census-{WORKERS}": f"the same by {WORKERS} workers and their parent",
     "aiohttp": "bare aiohttp, answers thrown away",
     "zgrab2": "zgrab2, one pass over one path",
     "wrk": "wrk, answers thrown away",
@@ -155,10 +161,11 @@ def _verdicts(costs: Mapping[str, list[Cost]]) -> Iterator[str]:
 
 
 def _memory(ports: Mapping[str, int]) -> str:
-    few, many = (ours("census", n, ports["refused"]).rss for n in (FEW, MANY))
+    few, many = (ours("census", n, ports["refused"], WORKERS).rss for n in (FEW, MANY))
     slope = (many - few) / (MANY - FEW)
     return (
-        f"Highest memory: {few / 2**20:.0f} MiB for {FEW:,} refused targets, {many / 2**20:.0f} MiB for {MANY:,}: "
+        f"Highest memory of any process, {WORKERS} workers and their parent: {few / 2**20:.0f} MiB for {FEW:,} refused "
+        f"targets, {many / 2**20:.0f} MiB for {MANY:,}: "
         f"{slope:.0f} bytes for each further target."
     )
 

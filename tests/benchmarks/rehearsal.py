@@ -22,7 +22,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from census import resources, scan, snapshot
+from census import crew, resources, scan, snapshot
 from census.simulate import Atlas, Host, Internet, World
 from tests.conftest import Silent
 from tests.exactly_once import _follow_parent
@@ -99,7 +99,7 @@ def census(settings: scan.Settings, out: Path, atlas: Atlas) -> None:
     targets, stages = scan.load_targets(settings), scan.Stages.load(settings.geo, simulated=True)
     with scan.draft_of(settings, targets, out) as draft:
         job = scan.Scan(draft, stages, Silent(), atlas)
-        asyncio.run(job.run())
+        crew.run_with(job, crew.usable_cores())
         job.publish()
         (out / "ledger.txt").write_text(job.ledger(), encoding="utf-8")
 
@@ -220,7 +220,7 @@ def table(
         ("hosts a second", f"{len(world.hosts) / seconds:,.0f}"),
         ("CPU of the census, ms a host", f"{1000 * asked.cpu / len(world.hosts):.2f}"),
         ("CPU of the simulated internet, ms a host", f"{1000 * answered.cpu / len(world.hosts):.2f}"),
-        ("most memory of the census, MB", f"{asked.memory / 1e6:.0f}"),
+        ("most memory of a process of the census, MB", f"{asked.memory / 1e6:.0f}"),
         ("… of which the simulated world, for the route", f"{before / 1e6:.0f}"),
     ]
     words = (

@@ -93,6 +93,20 @@ def concluding(run: Path) -> dict[str, float]:
     }
 
 
+def _planned(found: scan.Stages, conversation: Conversation) -> Reading:
+    """The plan of a whole conversation, as a scan asks it reply by reply, doubts included."""
+    reading = Reading(found.rules)
+    plan = found.suspicions.plan(reading)
+    for length in range(len(conversation.replies) + 1):
+        plan(conversation.target, conversation.replies[:length])
+    return reading
+
+
+def _verdicts(readings: Sequence[Reading], told: Sequence[Conversation]) -> object:
+    """The verdict, where the plan has read the replies already."""
+    return [reading.identify(one.target, one.replies) for reading, one in zip(readings, told, strict=True)]
+
+
 def _admitted(targets: Sequence[Target]) -> None:
     async def admit_all() -> None:
         async with Pace(10.0**6, 10.0**6, SENDERS) as pace:
@@ -125,13 +139,15 @@ def stages(n: int, port: int) -> dict[str, float]:
         def blind(target: Target, replies: Sequence[Reply]) -> Question | None:
             return asked[len(replies)] if len(replies) < len(asked) else None
 
+        readings = [_planned(found, one) for one in told]
         findings = [found.conclude(one) for one in told]
         draft = scan.draft_of(settings, scan.load_targets(settings), Path(name) / "out")
         numbers = iter(range(10**6))
         times = {
             "pace": _best(lambda: _admitted([one.target for one in told]), n),
             f"probe, {len(asked)} questions": _best(lambda: _converse(prober, lambda: blind, n), n),
-            "identify": _best(lambda: [_identified(found.rules, one) for one in told], n),
+            "plan: the next question, and whether to doubt": _best(lambda: [_planned(found, one) for one in told], n),
+            "identify": _best(lambda: _verdicts(readings, told), n),
             "families": _best(lambda: [_lineages(found, one) for one in findings], n),
             "suspect": _best(lambda: [_judged(found, one, None) for one in findings], n),
             "locate": _best(lambda: [_placed(found, one) for one in told], n),
