@@ -1148,7 +1148,14 @@ class _Judgement:
         for words in self.families.words.roles:
             if words.says in self.said and (roles is None or words.says in roles):
                 return words.says
-        return self.entry.bare if self.entry and self.entry.bare and self._is_bare() else usual
+        if self.entry is None:
+            return self._usual_role()
+        return self.entry.bare if self.entry.bare and self._is_bare() else usual
+
+    def _usual_role(self) -> str | None:
+        """Of a name that tells nothing: what most models of the reported weights are for."""
+        root = self.families.entry_of(self._reported())
+        return (root.role or "chat") if root else None
 
     def _is_bare(self) -> bool:
         """A repository's name that says nothing but line, version and size, as base models are named."""
