@@ -65,18 +65,29 @@ _FIVE_P = re.compile(r"(?<=[0-9])p(?=[0-9])")
 _EDGE, _POINT = 1, 2
 """Between two words, numbers or sizes; within a number, where a decimal point stood."""
 
+START = 4
+"""Letters by which phrases are kept: of those that begin so, few do not hold."""
 
-def _tokens(text: str) -> Iterator[str]:
+_EDGES = re.compile(bytes([_EDGE]))
+
+
+def _pointed(text: str) -> str:
+    """Case folded, and decimal points where an underscore stands for one (`1_5b`, `0___6B`)."""
+    folded = text.casefold()
+    return _UNDERSCORE_POINT.sub(r"\1.\2", folded.replace("___", ".")) if "_" in folded else folded
+
+
+def _tokens(text: str) -> list[str]:
     """Words, numbers and sizes of a text: `Qwen2.5-VL-7B` gives qwen, 2.5, vl, 7b."""
-    spelled = _UNDERSCORE_POINT.sub(r"\1.\2", text.casefold().replace("___", "."))
-    for match in _TOKEN.finditer(spelled):
-        token = match.group()
-        yield _FIVE_P.sub(".", token) if token[0].isdigit() else token
+    found: list[str] = _TOKEN.findall(_pointed(text))
+    return [_FIVE_P.sub(".", token) if "p" in token and token[0].isdigit() else token for token in found]
 
 
 def _edges(token: str) -> bytes:
     """One byte for each letter and digit of a token: what lies before it."""
     marks = bytearray([_EDGE])
+    if "." not in token:
+        return bytes(marks.ljust(len(token), b"\0"))
     marks += bytes(_POINT if before == "." else 0 for before, char in pairwise(token) if char != ".")
     return bytes(marks)
 
@@ -90,13 +101,34 @@ class _Letters:
     """One more than there are characters: _EDGE where a match may begin or end."""
     after_publisher: int = 0
     """Where the name begins if what stands before its first underscore is a publisher (`TheDrummer_Cydonia`)."""
+    stem: int = 0
+    """How many of the letters are the model's, not the tag's."""
+    starts: frozenset[str] = frozenset()
+    """What stands at the edges, up to START letters of it."""
 
     @classmethod
-    def of(cls, *texts: str) -> _Letters:
-        tokens = [token for text in texts for token in _tokens(text)]
-        publisher, underscore, _ = texts[0].partition("_")
-        begins = sum(len(_edges(token)) for token in _tokens(publisher)) if underscore else 0
-        return cls("".join(tokens).replace(".", ""), b"".join(map(_edges, tokens)) + bytes([_EDGE]), begins)
+    def of(cls, text: str, tag: str = "") -> _Letters:
+        model, behind = _tokens(text), _tokens(tag) if tag else []
+        publisher, underscore, _ = text.partition("_")
+        begins = _length(_tokens(publisher)) if underscore else 0
+        tokens = model + behind
+        chars, edges = "".join(tokens).replace(".", ""), b"".join(map(_edges, tokens)) + bytes([_EDGE])
+        return cls(chars, edges, begins, _length(model), _starts(chars, edges))
+
+
+def _starts(chars: str, edges: bytes) -> frozenset[str]:
+    places = [match.start() for match in _EDGES.finditer(edges)]
+    return frozenset([chars[at : at + length] for at in places for length in range(1, START + 1)])
+
+
+@lru_cache(CACHE_SIZE)
+def _chars(space: str) -> str:
+    """A namespace as it is compared: its letters and digits."""
+    return "".join(_tokens(space)).replace(".", "")
+
+
+def _length(tokens: Sequence[str]) -> int:
+    return sum(len(token) - token.count(".") for token in tokens)
 
 
 def _numbers(letters: _Letters) -> tuple[int, ...]:
@@ -171,12 +203,10 @@ class Phrase:
         words = tuple(_Word.parse(part) for part in rest.split(" + "))
         if not slash and any(len(word.chars) < 2 for word in words):
             raise ValueError(f"'{text}' is too short to look for")
-        return cls(text, words, _Letters.of(namespace).chars if slash else None, words[0].chars)
+        return cls(text, words, _chars(namespace) if slash else None, words[0].chars)
 
     def find(self, name: Name) -> int:
         """Where the first word stands in the name, -1 when the phrase does not hold."""
-        if self.head not in name.letters.chars:
-            return -1
         if self.namespace is not None and self.namespace not in name.spaces:
             return -1
         place = self.words[0].find(name.letters, name.stem)
@@ -186,22 +216,33 @@ class Phrase:
 
 
 class _Finder:
-    """Which of many phrases hold in a name: looks only at phrases whose first two letters stand at an edge."""
+    """Which of many phrases hold in a name: looks only at those whose first letters stand at an edge of it."""
 
     def __init__(self, phrases: Iterable[tuple[Phrase, int]]) -> None:
         self._by_start: dict[str, list[tuple[Phrase, int]]] = {}
+        self._by_space: dict[str, list[tuple[Phrase, int]]] = {}
+        self._inner: list[tuple[Phrase, int]] = []
         for phrase, owner in phrases:
-            start = "" if phrase.words[0].inner else phrase.words[0].chars[:2]
-            self._by_start.setdefault(start, []).append((phrase, owner))
+            self._kept_with(phrase).append((phrase, owner))
 
-    def hits(self, name: Name) -> Iterator[tuple[int, Phrase, int]]:
+    def _kept_with(self, phrase: Phrase) -> list[tuple[Phrase, int]]:
+        if phrase.namespace is not None:
+            return self._by_space.setdefault(phrase.namespace, [])
+        return self._inner if phrase.words[0].inner else self._by_start.setdefault(phrase.head[:START], [])
+
+    def hits(self, name: Name) -> list[tuple[int, Phrase, int]]:
         """(owner, phrase, place) of every phrase that holds, in no particular order, an owner perhaps twice."""
-        chars, edges = name.letters.chars, name.letters.edges
-        starts = {chars[at : at + 2] for at in range(len(chars)) if edges[at] == _EDGE}
-        for start in starts | {""}:
-            for phrase, owner in self._by_start.get(start, ()):
-                if phrase.head in chars and (place := phrase.find(name)) >= 0:
-                    yield owner, phrase, place
+        chars, possible = name.letters.chars, self._inner
+        for start in name.letters.starts & self._by_start.keys():
+            possible = possible + self._by_start[start]
+        for space in name.spaces & self._by_space.keys():
+            possible = possible + self._by_space[space]
+        placed = [(owner, one, one.find(name)) for one, owner in possible if one.head in chars]
+        return [hit for hit in placed if hit[2] >= 0]
+
+    def held(self, name: Name) -> frozenset[str]:
+        """The texts of the phrases that hold."""
+        return frozenset([phrase.text for _, phrase, _ in self.hits(name)])
 
 
 # --- How a name is taken apart. ---
@@ -226,14 +267,14 @@ class Name:
     def letters(self) -> _Letters:
         return _Letters.of(self.model, self.tag)
 
-    @cached_property
+    @property
     def stem(self) -> int:
         """How many of the letters are the model's, not the tag's."""
-        return len(self.letters.chars) - sum(map(len, map(_edges, _tokens(self.tag))))
+        return self.letters.stem
 
     @cached_property
     def spaces(self) -> frozenset[str]:
-        return frozenset(_Letters.of(folder).chars for folder in self.folders)
+        return frozenset(_chars(folder) for folder in self.folders)
 
     @property
     def is_library(self) -> bool:
@@ -308,7 +349,7 @@ def _in_billions(match: re.Match[str]) -> float | None:
 
 def stated_size(text: str) -> float | None:
     """The total size in billions that a name states: `30B-A3B` gives 30, `8x7b` 45.9, `E4B` 4, `1M` none."""
-    spelled = _FIVE_P.sub(".", _UNDERSCORE_POINT.sub(r"\1.\2", text.casefold().replace("___", ".")))
+    spelled = _FIVE_P.sub(".", _pointed(text))
     for match in _NAME_SIZE.finditer(spelled):
         if not _ACTIVE.search(spelled, 0, match.start()) and (size := _in_billions(match)) is not None:
             return size
@@ -764,6 +805,13 @@ def _apart(glued: re.Match[str]) -> str:
     return "-".join([*filter(None, glued.groups()), ""])
 
 
+def _within(entry: Entry) -> Iterator[Phrase]:
+    """Every phrase of an entry but those by which a name is its own, each once."""
+    phrases = [phrase for case in entry.cases for phrase in (*case.match, *case.unless)]
+    phrases += [phrase for _, generation in entry.generations for phrase in generation]
+    return iter({phrase.text: phrase for phrase in phrases}.values())
+
+
 class Families:
     """The taxonomy, ready to judge models. `entries` are its lineages, in the order of the file."""
 
@@ -793,7 +841,11 @@ class Families:
         self._by_brand: dict[str, Entry] = {}
         for entry in self.entries:
             self._by_brand.setdefault(entry.brand, entry)
-        self._spaces = {_Letters.of(space).chars: org for org in self.organisations for space in org.namespaces}
+        self._spaces = {_chars(space): org for org in self.organisations for space in org.namespaces}
+        self._own = {entry.id: _Finder((phrase, 0) for phrase in _within(entry)) for entry in self.entries}
+        vocabularies = (self.words.uncensored, self.words.distill, *self.words.roles)
+        self._says = [one.says for one in vocabularies]
+        self._words = _Finder((phrase, at) for at, one in enumerate(vocabularies) for phrase in one.match)
         self._glued = re.compile("|".join(one.pattern for one in self.words.glued) or "(?!)", re.IGNORECASE)
         self._cached = lru_cache(CACHE_SIZE)(lambda told: self._judge(_weigh(told)))
         self._turns = lru_cache(CACHE_SIZE)(lambda name: self.library.turns(self.read(name)))
@@ -918,7 +970,7 @@ class Families:
 
     def namespaces(self) -> Iterator[str]:
         """Every known namespace as it is compared, one listed twice coming twice."""
-        return (_Letters.of(space).chars for one in self.organisations for space in one.namespaces)
+        return (_chars(space) for one in self.organisations for space in one.namespaces)
 
     def entry_of(self, brand: str | None) -> Entry | None:
         """The entry of a brand, None when there is none."""
@@ -933,6 +985,14 @@ class Families:
             return entry.weights or entry.brand
         return self.weights_of(entry.bases[0]) if len(entry.bases) == 1 else None
 
+    def held(self, entry: Entry | None, name: Name) -> frozenset[str]:
+        """The phrases of an entry's cases and generations that hold."""
+        return self._own[entry.id].held(name) if entry else frozenset()
+
+    def said(self, name: Name) -> frozenset[str]:
+        """What the words of a name say of any model: a role, uncensored, distilled."""
+        return frozenset([self._says[at] for at, _, _ in self._words.hits(name)])
+
     def country_of(self, developer: str | None) -> str | None:
         """ISO 3166-1 alpha-2 of a developer, None when not known."""
         known = self.developers.get(developer) if developer else None
@@ -940,13 +1000,12 @@ class Families:
 
     def organisation_of(self, name: Name) -> Organisation | None:
         """The organisation of the nearest known namespace."""
-        known = (self._spaces.get(_Letters.of(folder).chars) for folder in reversed(name.folders))
+        known = (self._spaces.get(_chars(folder)) for folder in reversed(name.folders))
         return next((one for one in known if one), None)
 
 
 def _holds(phrases: Iterable[Phrase], name: Name) -> bool:
-    chars = name.letters.chars
-    return any(phrase.head in chars and phrase.find(name) >= 0 for phrase in phrases)
+    return any(phrase.find(name) >= 0 for phrase in phrases)
 
 
 _ROLES_SAID: dict[str | None, tuple[str, ...] | None] = {
@@ -971,6 +1030,8 @@ class _Judgement:
         self.name = candidate.name
         self.entry = hits[0].entry if hits else None
         self.mentioned = [hit.entry.brand for hit in hits[1:]]
+        self.held = families.held(self.entry, self.name)
+        self.said = families.said(self.name)
         self.architecture = families.architectures.get(evidence.architecture or "")
         stated = stated_size(self.name.model) or stated_size(self.name.tag)
         self.size = evidence.params_b or stated
@@ -979,12 +1040,15 @@ class _Judgement:
 
     def _is(self, case: Case) -> bool:
         return (
-            (not case.match or _holds(case.match, self.name))
-            and not _holds(case.unless, self.name)
+            (not case.match or self._holds(case.match))
+            and not self._holds(case.unless)
             and (case.mentions is None or case.mentions in self.mentioned)
             and (not case.size or _near(self.size, case.size))
             and (not case.architecture or self.evidence.architecture in case.architecture)
         )
+
+    def _holds(self, phrases: Sequence[Phrase]) -> bool:
+        return bool(phrases and self.held) and any(phrase.text in self.held for phrase in phrases)
 
     def _set(self, key: str) -> Any:
         """What the first case that holds sets a field to, None when no case does."""
@@ -1092,7 +1156,7 @@ class _Judgement:
             (len(phrase.text), -at, name)
             for at, (name, phrases) in enumerate(entry.generations)
             for phrase in phrases
-            if phrase.find(self.name) >= 0
+            if phrase.text in self.held
         ]
         told = self.architecture.generation if self.architecture and self.architecture.weights == brand else None
         return max(held)[2] if held else self._set("generation") or told or entry.generation
@@ -1126,9 +1190,16 @@ class _Judgement:
         if self.entry and self.entry.hosted and roles is None:
             roles = ("rerank", "embedding", "other", "code")
         for words in self.families.words.roles:
-            if (roles is None or words.says in roles) and words.holds(self.name):
+            if words.says in self.said and (roles is None or words.says in roles):
                 return words.says
-        return self.entry.bare if self.entry and self.entry.bare and self._is_bare() else usual
+        if self.entry is None:
+            return self._usual_role()
+        return self.entry.bare if self.entry.bare and self._is_bare() else usual
+
+    def _usual_role(self) -> str | None:
+        """Of a name that tells nothing: what most models of the reported weights are for."""
+        root = self.families.entry_of(self._reported())
+        return (root.role or "chat") if root else None
 
     def _is_bare(self) -> bool:
         """A repository's name that says nothing but line, version and size, as base models are named."""
@@ -1139,8 +1210,8 @@ class _Judgement:
         return "chat" not in said and any(spoken and spoken in phrase.words[0].chars for phrase in self.entry.match)
 
     def uncensored(self) -> bool | None:
-        words, organisation = self.families.words, self.families.organisation_of(self.name)
-        if words.uncensored.holds(self.name) or (organisation and organisation.uncensored):
+        organisation = self.families.organisation_of(self.name)
+        if self.families.words.uncensored.says in self.said or (organisation and organisation.uncensored):
             return True
         known = self.entry and (self.entry.uncensored or self._set("uncensored"))
         return bool(known) if self.entry else None
@@ -1149,7 +1220,7 @@ class _Judgement:
         if self.entry is None:
             return None
         told = self._set("distill")
-        return bool(self.entry.distill or told or (told is None and self.families.words.distill.holds(self.name)))
+        return bool(self.entry.distill or told or (told is None and self.families.words.distill.says in self.said))
 
     def lineage(self, remote: bool) -> Lineage:
         """The verdict. A name that its architecture contradicts gives no brand; the metadata give the weights."""
@@ -1160,8 +1231,8 @@ class _Judgement:
         base = None if base == UNDECIDED else base
         brand = self.entry.brand
         developer = self._set("developer") or self.entry.developer
-        return replace(
-            self._common(brand, remote),
+        return Lineage(
+            **self._common(brand, remote),
             brand_family=brand,
             base_family=base,
             weights_family=weights,
@@ -1175,17 +1246,18 @@ class _Judgement:
             rules=self._all_rules(base),
         )
 
-    def _common(self, brand: str | None, remote: bool) -> Lineage:
+    def _common(self, brand: str | None, remote: bool) -> dict[str, Any]:
+        """The fields that a model has with and without a brand."""
         quant, bits = self.quantization()
-        return Lineage(
-            generation=self.generation(brand),
-            params_b=self.params(),
-            quant=quant,
-            quant_bits=bits,
-            role=self.role(),
-            uncensored=self.uncensored(),
-            remote=remote,
-        )
+        return {
+            "generation": self.generation(brand),
+            "params_b": self.params(),
+            "quant": quant,
+            "quant_bits": bits,
+            "role": self.role(),
+            "uncensored": self.uncensored(),
+            "remote": remote,
+        }
 
     def _without_brand(self, remote: bool) -> Lineage:
         """What remains when there is no brand, or the metadata contradict it: a claim, and whose weights they are."""
@@ -1195,8 +1267,8 @@ class _Judgement:
             claimed = self.entry.brand if self.hosted else None
             return replace(plain._without_brand(remote), claimed_brand=claimed, confidence=CONFLICT)
         weights = self._reported()
-        return replace(
-            self._common(None, remote),
+        return Lineage(
+            **self._common(None, remote),
             base_family=weights,
             weights_family=weights,
             weights_country=self._weights_country(weights),

@@ -274,6 +274,12 @@ def test_metadata_alone_tell_weights_only_where_one_family_reports_them(
     assert found.resolved_by == ("metadata" if weights else None)
 
 
+def test_a_name_that_tells_nothing_has_the_usual_role_of_the_reported_weights() -> None:
+    assert judge("mario:latest", family_raw="qwen2").role == "chat"
+    assert judge("my-embed", family_raw="qwen3").role == "embedding"
+    assert judge("mario:latest").role is None and judge("mario:latest", family_raw="starcoder2").role == "code"
+
+
 def test_the_vocabulary_tells_weights() -> None:
     found = judge("mario", n_vocab=128256)
     assert (found.weights_family, found.rules) == ("Llama", ("vocabulary:128256",))
