@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,9 @@ MANIFEST = "manifest.json"
 
 FORMAT = "census-run"
 """What a manifest says it is."""
+
+RUNS_REMEMBERED = 1024
+"""Manifests kept in memory, some 10 kB each: nearly three years of daily runs."""
 
 _WIDER = {"int16": ("int32", "int64"), "int32": ("int64",)}
 """Types an older file may have where the schema now has a wider one."""
@@ -127,12 +130,23 @@ def read_run(folder: Path) -> Run:
     """
     path = folder / MANIFEST
     try:
+        about = path.stat()
+        return _read(folder, about.st_ino, about.st_size, about.st_mtime_ns)
+    except FileNotFoundError:
+        raise SnapshotError(f"{folder}: no finished run here ({MANIFEST} is missing)") from None
+    except OSError as problem:
+        raise SnapshotError(f"{path}: not a readable manifest ({problem!r}); the run is damaged") from None
+
+
+@lru_cache(RUNS_REMEMBERED)
+def _read(folder: Path, inode: int, size: int, mtime_ns: int) -> Run:
+    """Read once in a process, as long as the file stays what it is: a report asks for its runs several times."""
+    path = folder / MANIFEST
+    try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         files = tuple(_file(path, entry) for entry in manifest["files"])
         earlier = tuple(tuple(_file(path, entry) for entry in entries) for entries in manifest.get("earlier", ()))
         run_id = str(manifest["run_id"])
-    except FileNotFoundError:
-        raise SnapshotError(f"{folder}: no finished run here ({MANIFEST} is missing)") from None
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as problem:
         raise SnapshotError(f"{path}: not a readable manifest ({problem!r}); the run is damaged") from None
     if folder.parent.name == RUNS and folder.name != run_id:
