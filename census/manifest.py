@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
@@ -70,12 +70,12 @@ class Run:
         """The Parquet files of one table."""
         return [self.folder / file.path for file in self.files if file.table == table]
 
-    def damage(self, *, thorough: bool = False) -> list[str]:
-        """Files that are missing or not what was written, one line for each.
+    def damage(self, *, thorough: bool = False, of: Collection[str] | None = None) -> list[str]:
+        """Files that are missing or not what was written, one line for each; only those of the tables `of`, if given.
 
         Every file is read and hashed but, unless `thorough`, large ones of EVIDENCE, of which the size must do.
         """
-        files = self.files + tuple(file for files in self.earlier for file in files)
+        files = [file for files in (self.files, *self.earlier) for file in files if of is None or file.table in of]
         return [problem for file in files if (problem := _damage(self.folder / file.path, file, thorough))]
 
     def as_published(self) -> Run:

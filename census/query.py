@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date, datetime
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -45,6 +46,7 @@ def connect(
     until: Moment = None,
     locked: bool = True,
     damaged: Callable[[str], None] | None = None,
+    only: Collection[str] | None = None,
 ) -> duckdb.DuckDBPyConnection:
     """A DuckDB connection with the tables and views of `schemas/` over finished runs.
 
@@ -56,10 +58,11 @@ def connect(
             variable, and no setting can be changed. Pass False to join tables of your own in a notebook.
         damaged: is told of each run that has a missing or damaged file, and the run is left out; without it that is
             an error. `census verify` looks closer.
+        only: tables of which the files are looked at; for one who reads no others.
 
     Raises SnapshotError for a run that is missing, damaged, or of another schema.
     """
-    chosen = _whole(select_runs(path, runs=runs, since=since, until=until, damaged=damaged), damaged)
+    chosen = _whole(select_runs(path, runs=runs, since=since, until=until, damaged=damaged), damaged, only)
     connection = duck.open_duckdb()
     try:
         _create_views(connection, chosen)
@@ -164,10 +167,12 @@ def _digits(moment: Moment) -> str:
     return re.sub(r"\D", "", text)
 
 
-def _whole(runs: Sequence[Run], damaged: Callable[[str], None] | None) -> list[Run]:
+def _whole(
+    runs: Sequence[Run], damaged: Callable[[str], None] | None, only: Collection[str] | None = None
+) -> list[Run]:
     """The runs whose files are what was written; hashing is left to threads, for it is done outside of Python."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        problems = list(pool.map(_problems, runs))
+        problems = list(pool.map(partial(_problems, only=only), runs))
     if damaged is None and any(problems):
         text = "\n".join(line for lines in problems for line in lines)
         raise SnapshotError(f"{text}\nrestore what is damaged from a copy, or leave its run out")
@@ -177,14 +182,14 @@ def _whole(runs: Sequence[Run], damaged: Callable[[str], None] | None) -> list[R
     return [run for run, lines in zip(runs, problems, strict=True) if not lines]
 
 
-def _problems(run: Run) -> list[str]:
+def _problems(run: Run, only: Collection[str] | None = None) -> list[str]:
     """Why the tables of a run cannot be read, one line for each reason."""
     try:
         for table in tables().values():
             table_sql(table, [run])
     except SnapshotError as problem:
-        return run.damage() or [str(problem)]
-    return run.damage()
+        return run.damage(of=only) or [str(problem)]
+    return run.damage(of=only)
 
 
 def _create_views(connection: duckdb.DuckDBPyConnection, runs: Sequence[Run]) -> None:

@@ -391,12 +391,13 @@ def _connection(
     output: Path, name: str, chosen: Sequence[str], kept: summaries.Kept | None
 ) -> duckdb.DuckDBPyConnection:
     """Tables of the chosen runs, and their summaries; no table of rows where the report reads none."""
-    rows = kept is None or _reads_rows(_find(name, None))
-    connection = (
-        query.connect(output, runs=chosen, locked=not kept) if rows else query.connect_runs(output, runs=chosen)
-    )
-    if kept:
-        summaries.attach(connection, kept)
+    if kept is None:
+        return query.connect(output, runs=chosen)
+    if read := _rows_read(_find(name, None)):
+        connection = query.connect(output, runs=chosen, locked=False, only=read)
+    else:
+        connection = query.connect_runs(output, runs=chosen)
+    summaries.attach(connection, kept)
     return connection
 
 
@@ -406,11 +407,11 @@ _OFTEN = ("host_model", "host", "host_family", "installation", "twin")
 _ROWS = frozenset({"hosts", "models", "probes", "replies", "bodies"})
 
 
-def _reads_rows(report: Report) -> bool:
-    """Whether a report reads rows of runs even where there are summaries."""
+def _rows_read(report: Report) -> frozenset[str]:
+    """The tables of which a report reads rows even where there are summaries."""
     known = _words(None, summed=True)
     texts = [summaries.composed(sql, known) for sql in (report.facts, report.sql)]
-    return any(name in _ROWS for text in texts for name in summaries.relations(text))
+    return _ROWS.intersection(name for text in texts for name in summaries.relations(text))
 
 
 def _runs_named(report: Report, parameters: Mapping[str, str]) -> list[str]:
