@@ -23,6 +23,7 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any
 
+from census.arrow import without_pandas
 from census.errors import CensusError, ScannerFault
 from census.model import Finding
 from census.pace import Share
@@ -233,6 +234,7 @@ def _live(job: Scan, share: Share, line: Connection, parent: int, others: Sequen
         _follow(parent)
         for other in others:
             other.close()
+        without_pandas()
         _ask(job, share, _Reporter(line))
         code = 0
     finally:
