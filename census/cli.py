@@ -251,9 +251,10 @@ def _resumed(output: Path, name: str) -> Draft:
 
 
 def _run(draft: Draft, quiet: bool, workers: int | None, stages: Stages | None = None) -> None:
-    from census import crew, scan
+    from census import arrow, crew, scan
     from census.progress import Display
 
+    arrow.without_pandas()
     with draft, Display(quiet) as display:
         scan.require_route(draft, None)
         job = scan.Scan(draft, stages or _stages(draft), display)
@@ -321,10 +322,11 @@ def _simulate(
         return
     import asyncio
 
-    from census import crew, scan
+    from census import arrow, crew, scan
     from census.progress import Display
     from census.simulate import World, apart
 
+    arrow.without_pandas()
     world = World.load(scenario)
     with tempfile.TemporaryDirectory(prefix="census-") as folder:
         if resume:
@@ -556,8 +558,9 @@ def _verify(runs: tuple[str, ...], output: Path) -> None:
 )
 def _derive(runs: tuple[str, ...], output: Path, geo_db: tuple[str, ...]) -> None:
     """Conclude finished runs again ('last' for the newest), with today's rules, from the replies they kept. Offline."""
-    from census import derive
+    from census import arrow, derive
 
+    arrow.without_pandas()
     for run in derive.chosen(output, runs):
         click.echo(str(derive.derive(output, run.run_id, geo=geo_db)), err=True)
 

@@ -23,7 +23,8 @@ from multiprocessing.connection import Connection, wait
 from types import FrameType
 from typing import Any
 
-from census.errors import CensusError
+from census.arrow import without_pandas
+from census.errors import CensusError, ScannerFault
 from census.model import Finding
 from census.pace import Share
 from census.scan import LOG_FILE, Scan, run
@@ -90,11 +91,14 @@ class _Crew:
         self._job, self._shares, self._told_to_stop = job, job.shares(workers), told_to_stop
         self._workers: list[_Worker] = []
         self._lost = 0
+        self._told: Counter[str] = Counter()
+        self._told_hits = 0
         self._problem: CensusError | None = None
 
     def work(self) -> None:
         with self._first_signal_stops():
             self._job.begin()
+            self._told, self._told_hits = self._job.draft.counts(), self._job.draft.hits()
             while self._job.missing() and not self._job.stopping:
                 lost = self._lost
                 self._one_crew()
@@ -102,12 +106,14 @@ class _Crew:
                     raise self._problem
                 if self._lost == lost:
                     return
+                self._job.rest()
 
     def _one_crew(self) -> None:
         """Fork, and listen until all are over. Where one is lost, the others finish what is in flight."""
         try:
             for share in self._shares:
-                self._workers.append(self._forked(share))
+                with _told_of_limits(self._job):
+                    self._workers.append(self._forked(share))
             if self._job.stopping:  # they were told so before they could hear it
                 self._all_stop()
             while waiting := [worker for worker in self._workers if not worker.over]:
@@ -119,6 +125,19 @@ class _Crew:
             self._workers.clear()
         if self._job.draft.counts().total() != self._job.order.total():
             self._job.draft.refresh()
+        self._tell_anew()
+
+    def _tell_anew(self) -> None:
+        """What a lost worker found and did not commit is found again; what it committed, it may not have told."""
+        outcomes, hits = self._job.draft.counts(), self._job.draft.hits()
+        off = {name: outcomes[name] - self._told[name] for name in outcomes | self._told}
+        if any(off.values()) or hits != self._told_hits:
+            self._found({name: n for name, n in off.items() if n}, hits - self._told_hits)
+
+    def _found(self, outcomes: Mapping[str, int], hits: int) -> None:
+        self._told.update(outcomes)
+        self._told_hits += hits
+        self._job.watcher.count(outcomes, hits)
 
     def _forked(self, share: Share) -> _Worker:
         ours, theirs = Pipe()
@@ -140,7 +159,7 @@ class _Crew:
             worker.over = True
             return self._lose(worker)
         hear: dict[str, Callable[..., None]] = {
-            "found": self._job.watcher.count, "kept": self._job.draft.note, "fault": self._fault, "over": self._over,
+            "found": self._found, "kept": self._job.draft.note, "fault": self._fault, "over": self._over,
         }  # fmt: skip
         hear[kind](*words)
         worker.over = worker.over or kind == "over"
@@ -191,6 +210,17 @@ class _Crew:
                 signal.signal(number, handler)
 
 
+@contextmanager
+def _told_of_limits(job: Scan) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise ScannerFault(
+            f"no worker could be started: {problem.strerror or problem}; nothing is lost: continue with "
+            f"fewer --workers, or more processes and files (ulimit -u, ulimit -n), and --resume {job.draft.run_id}"
+        ) from None
+
+
 # --- A worker --------------------------------------------------------------------------------------------------------
 
 
@@ -204,6 +234,7 @@ def _live(job: Scan, share: Share, line: Connection, parent: int, others: Sequen
         _follow(parent)
         for other in others:
             other.close()
+        without_pandas()
         _ask(job, share, _Reporter(line))
         code = 0
     finally:

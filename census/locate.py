@@ -10,13 +10,15 @@ import csv
 import hashlib
 import os
 import re
+import socket
 import tomllib
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -47,15 +49,26 @@ NOWHERE = Place()
 _Said = tuple[str | None, str | None, str | None, int | None, str | None]
 _NOTHING_SAID: _Said = (None, None, None, None, None)
 
-_OCTETS = frozenset(map(str, range(256)))
-_GLOBAL_OCTETS = _OCTETS - {"0", "10", "100", "127", "169", "172", "192", "198", "203", *map(str, range(224, 256))}
-"""First octets of IPv4 below which no special-purpose network (RFC 6890) lies."""
-
 _SIMULATED = tuple(
     ip_network(text)
     for text in ("240.0.0.0/4", "192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24", "2001:db8::/32", "3fff::/20")
 )
 """Where simulated hosts live: reserved (RFC 1112) and documentation networks (RFC 5737, 3849, 9637)."""
+
+_SPECIAL = {
+    4: "0.0.0.0/8 10.0.0.0/8 100.64.0.0/10 127.0.0.0/8 169.254.0.0/16 172.16.0.0/12 192.0.0.0/24 192.0.0.0/29 "
+    "192.0.0.8/32 192.0.0.9/32 192.0.0.10/32 192.0.0.170/31 192.0.2.0/24 192.31.196.0/24 192.52.193.0/24 "
+    "192.88.99.0/24 192.168.0.0/16 192.175.48.0/24 198.18.0.0/15 198.51.100.0/24 203.0.113.0/24 224.0.0.0/4 "
+    "240.0.0.0/4 255.255.255.255/32",
+    6: "::/128 ::1/128 64:ff9b::/96 64:ff9b:1::/48 100::/64 100:0:0:1::/64 2001::/23 2001::/32 2001:1::1/128 "
+    "2001:1::2/128 2001:1::3/128 2001:2::/48 2001:3::/32 2001:4:112::/48 2001:10::/28 2001:20::/28 2001:30::/28 "
+    "2001:db8::/32 2002::/16 2620:4f:8000::/48 3fff::/20 5f00::/16 fc00::/7 fe80::/10 fec0::/10 ff00::/8",
+}
+"""Special-purpose networks (IANA's registries, RFC 6890): where an answer of `ipaddress` may change to another one. The
+answer itself is asked of `ipaddress`, of which each version knows some more of them. ::ffff:0:0/96 is read as IPv4."""
+
+_MAPPED = bytes(10) + b"\xff\xff"
+"""How an IPv4 address begins that is written as an IPv6 one."""
 
 _NO_COUNTRY = frozenset({"ZZ", "XX", "AA", "AP", "EU"})
 """Codes in use for an unknown country, a region of addresses or a continent: none is a country."""
@@ -280,19 +293,33 @@ def _is_simulated(address: IPv4Address | IPv6Address) -> bool:
     return any(address in network for network in _SIMULATED)
 
 
-def _is_plain(ip: str) -> bool:
-    """An IPv4 address that needs no closer look to be global unicast: the look costs as much as the look-up."""
-    octets = ip.split(".")
-    return len(octets) == 4 and octets[0] in _GLOBAL_OCTETS and _OCTETS.issuperset(octets)
-
-
-def _parse(ip: str) -> IPv4Address | IPv6Address | None:
-    """The address meant: an IPv4 one for an IPv4-mapped IPv6 one; None for any other text."""
+def _parse(ip: str) -> bytes | None:
+    """The address meant, as its 4 or 16 bytes: 4 for an IPv4-mapped IPv6 one; None for any other text."""
     try:
-        address = ip_address(ip)
-    except ValueError:
+        if "%" in ip:
+            packed = ip_address(ip).packed
+        else:
+            packed = socket.inet_pton(socket.AF_INET6 if ":" in ip else socket.AF_INET, ip)
+    except (OSError, ValueError):
         return None
-    return address.ipv4_mapped or address if isinstance(address, IPv6Address) else address
+    return packed[12:] if len(packed) == 16 and packed.startswith(_MAPPED) else packed
+
+
+@cache
+def _ranges(version: int, simulated: bool) -> tuple[list[int], list[bool]]:
+    """First addresses of ranges, ascending from 0, and whether those of each may be looked up.
+
+    To ask `ipaddress` for each host would cost as much as to look it up.
+    """
+    kind = IPv4Address if version == 4 else IPv6Address
+    networks = [*map(ip_network, _SPECIAL[version].split()), *_SIMULATED]
+    ends = [(int(each[0]), int(each[-1]) + 1) for each in networks if each.version == version]
+    firsts = sorted({0, *chain.from_iterable(ends)} - {2 ** kind(0).max_prefixlen})
+    return firsts, [_may_look_up(kind(first), simulated) for first in firsts]
+
+
+def _may_look_up(address: IPv4Address | IPv6Address, simulated: bool) -> bool:
+    return (address.is_global and not address.is_multicast) or (simulated and _is_simulated(address))
 
 
 class Locator:
@@ -336,17 +363,16 @@ class Locator:
         return self._remembered(ip) if self._databases else NOWHERE
 
     def _find(self, ip: str) -> Place:
-        if _is_plain(ip):
-            return self._look_up(ip, 4)
-        address = _parse(ip)
-        if address is None or not self._may_look_up(address):
+        packed = _parse(ip)
+        if packed is None:
             return NOWHERE
-        return self._look_up(str(address).partition("%")[0], address.version)
-
-    def _may_look_up(self, address: IPv4Address | IPv6Address) -> bool:
-        if address.is_global and not address.is_multicast:
-            return True
-        return self._simulated and _is_simulated(address)
+        version = 4 if len(packed) == 4 else 6
+        firsts, allowed = _ranges(version, self._simulated)
+        if not allowed[bisect_right(firsts, int.from_bytes(packed)) - 1]:
+            return NOWHERE
+        if version == 4:
+            return self._look_up(socket.inet_ntoa(packed), 4)
+        return self._look_up(ip.partition("%")[0], 6)
 
     def _look_up(self, ip: str, version: int) -> Place:
         return _merge([(_ask(database.reader, ip), database) for database in self._by_version[version]])

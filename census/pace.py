@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import math
 import socket
+import time
 import zlib
 from collections import deque
 from collections.abc import Callable
@@ -66,6 +67,11 @@ def _budget(rate: float) -> tuple[int, float]:
         if limit:
             choices.append((limit, max(window / windows, limit / rate)))
     return max(choices, key=lambda choice: choice[0] / (choice[1] + MIN_POLL_S))
+
+
+def rest(rate: float, network_rate: float) -> float:
+    """Seconds after which a pace need not know what an earlier one has let through: no promise reaches further back."""
+    return max(PROMISE_S + LATE_S, 1 / _positive("rate", rate), 1 / _positive("network rate", network_rate))
 
 
 def network_of(ip: str) -> str | bytes:
@@ -127,16 +133,20 @@ class Pace:
 
     `rate` and `network_rate` are connections a second; a network is an IPv4 /24 or an IPv6 /48 of the address given
     (in the simulated internet, of the simulated address). Raises UsageError when one of the three is not positive.
-    With a `share`, it is one of several paces in as many processes, which together are this one.
+    With a `share`, it is one of several paces in as many processes, which together are this one. Nobody is admitted
+    before `not_before`, of `time.monotonic`: `rest` after an earlier pace over the same networks has ended.
 
     Use: `async with Pace(...) as pace`, then in each sender `async with pace.senders: await pace.admit(ip)`; or
     `queue`, which needs no task. One task waits on the throttle for all, as asyncio-throttle wakes each.
     """
 
-    def __init__(self, rate: float, network_rate: float, senders: int, share: Share | None = None) -> None:
+    def __init__(
+        self, rate: float, network_rate: float, senders: int, share: Share | None = None, *, not_before: float = 0.0
+    ) -> None:
         self._share = share or shares(rate, int(_positive("senders", senders)), 1)[0]
         self.n_senders = self._share.senders
         self.senders = asyncio.Semaphore(self.n_senders)
+        self._not_before = not_before
         self._network_rest = 1 / _positive("network rate", network_rate)
         self._total = Throttler(1)
         self._spread = Throttler(1, period=SPREAD_S, retry_interval=SPREAD_S / 2)
@@ -236,6 +246,7 @@ class Pace:
 
     async def _dispatch(self) -> None:
         try:
+            await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
             while True:
                 while not self._ready:
                     self._wake.clear()

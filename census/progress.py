@@ -57,7 +57,7 @@ class Tally:
     def summary(self) -> str:
         """`12 servers, 40 success, 3 connection-refused`, the most frequent outcome first."""
         parts = [f"{self.hits} servers"]
-        parts += [f"{n} {name}" for name, n in sorted(self.outcomes.items(), key=lambda kv: (-kv[1], kv[0]))]
+        parts += [f"{n} {name}" for name, n in sorted(self.outcomes.items(), key=lambda kv: (-kv[1], kv[0])) if n]
         return ", ".join(parts)
 
 

@@ -11,6 +11,7 @@ import gc
 import json
 import logging
 import resource
+import time
 import traceback
 from collections import Counter
 from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
@@ -27,7 +28,7 @@ from census.families import Families
 from census.identify import Reading, Rules
 from census.locate import Locator, Networks
 from census.model import Conversation, Finding, Lineage, Outcome, Question, Target
-from census.pace import Pace, Share, shares
+from census.pace import Pace, Share, rest, shares
 from census.probe import Limits, Prober, Route, Talk, allowed, now, user_agent
 from census.schema import SCHEMA_VERSION
 from census.snapshot import Draft, new_run_id
@@ -390,6 +391,9 @@ class Scan:
         self.stopping = False
         self.share = self.shares(1)[0]
         self._pace: Pace | None = None
+        self._not_before = 0.0
+        if draft.plan["n_resumed"]:
+            self.rest()
         self._open: dict[int, _Block] = {}
         self.log = _run_log(draft)
 
@@ -406,9 +410,15 @@ class Scan:
         """The run's pace cut for at most `n` processes."""
         return shares(self.settings.rate, self.settings.senders, n)
 
+    def rest(self) -> None:
+        """Ask nobody until it does not matter what another process of this run may have asked just now."""
+        self._not_before = time.monotonic() + rest(self.settings.rate, self.settings.network_rate)
+
     def begin(self) -> None:
         """Tell the watcher where the run stands."""
         self.watcher.begin(self.draft.run_id, self.order.total(), self.draft.counts(), self.draft.hits())
+        if (wait := self._not_before - time.monotonic()) >= 1:
+            self.watcher.say(f"asking in {wait:.0f} s: the same networks may have been asked a moment ago")
 
     async def run(self) -> None:
         """Ask every target of every block not yet committed. Raises ScanStopped when stopped before the end."""
@@ -431,7 +441,8 @@ class Scan:
             await self._ask_all(pace, prober, optouts)
 
     def _paced(self) -> Pace:
-        return Pace(self.settings.rate, self.settings.network_rate, self.settings.senders, self.share)
+        s = self.settings
+        return Pace(s.rate, s.network_rate, s.senders, self.share, not_before=self._not_before)
 
     def _prober(self, optouts: _OptOuts, pace: Pace) -> Prober:
         s = self.settings

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import time
@@ -13,9 +14,9 @@ from typing import Any
 import pytest
 
 from census import crew, scan, snapshot
-from census.errors import CensusError, ScanStopped
-from census.pace import Share, shares
-from census.simulate import World, apart
+from census.errors import CensusError, ScannerFault, ScanStopped
+from census.pace import Share, rest, shares
+from census.simulate import Atlas, World, apart
 from tests.conftest import Silent, simulated_settings
 from tests.exactly_once import _children, contents, differences, scenario
 
@@ -94,7 +95,69 @@ def test_a_lost_worker_costs_nothing_but_time(world: World, tmp_path: Path) -> N
     run = asked(world, tmp_path, 2, watcher, rate=150.0)
     assert watcher.acted and any("is lost: its open blocks are asked again" in line for line in watcher.lines)
     assert snapshot.verify(run) == []
+    assert watcher.findings == len(world.hosts)
     assert "its open blocks are asked again" in (run / scan.LOG_FILE).read_text()
+
+
+def test_after_a_lost_worker_nobody_is_asked_at_once(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[float] = []
+    forked = crew._Crew._forked
+
+    def noted(self: crew._Crew, share: Share) -> Any:
+        waits.append(self._job._paced()._not_before - time.monotonic())
+        return forked(self, share)
+
+    monkeypatch.setattr(crew._Crew, "_forked", noted)
+    watcher = Acting(act=lambda: os.kill(_children(os.getpid())[-1], signal.SIGKILL))
+    asked(world, tmp_path, 2, watcher, rate=150.0, network_rate=2.0 * len(world.hosts))
+    assert [wait > 0 for wait in waits] == [False, False, True, True]
+
+
+@pytest.mark.parametrize("network_rate", [0.5, 1000.0])
+def test_a_run_that_goes_on_asks_nobody_at_once(world: World, tmp_path: Path, network_rate: float) -> None:
+    settings = simulated_settings(world, tmp_path, network_rate=network_rate)
+    draft = scan.draft_of(settings, scan.load_targets(settings), tmp_path / "out")
+    stages, route, watcher = scan.Stages.load(), Atlas(world, {}), Silent()
+    with draft:
+        assert scan.Scan(draft, stages, watcher, route)._paced()._not_before == 0
+    with snapshot.Draft.resume(tmp_path / "out", draft.run_id) as again:
+        job = scan.Scan(again, stages, watcher, route)
+        job.begin()
+        wait = job._paced()._not_before - time.monotonic()
+    assert 0.9 * rest(settings.rate, network_rate) < wait <= rest(settings.rate, network_rate)
+    assert any("asking in 2 s" in line for line in watcher.lines) is (network_rate == 0.5)
+
+
+@pytest.mark.parametrize("what", ["Pipe", "fork"])
+def test_a_system_that_starts_no_worker_is_told(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    calls = iter(range(100))
+    usual = getattr(crew.os if what == "fork" else crew, what)
+
+    def scarce() -> Any:
+        if next(calls) == 2 if what == "fork" else next(calls) == 1:  # the internet is forked, too
+            raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+        return usual()
+
+    before = _children(os.getpid())
+    monkeypatch.setattr(crew.os if what == "fork" else crew, what, scarce)
+    with pytest.raises(ScannerFault, match=r"no worker could be started: Resource temporarily.*--resume"):
+        asked(world, tmp_path, 2)
+    assert _children(os.getpid()) == before
+
+
+def test_the_simulated_internet_answers_on_when_its_group_is_told_to_end(world: World) -> None:
+    before = set(_children(os.getpid()))
+    with apart(world):
+        (internet,) = set(_children(os.getpid())) - before
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(internet, number)
+        time.sleep(0.2)
+        assert _running(internet)
+    assert not _running(internet)
 
 
 def test_workers_that_are_always_lost_stop_the_scan(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import random
 import shutil
@@ -14,10 +15,10 @@ from typing import Any
 
 import jsonschema
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from census import geo, resources
+from census import geo, locate, resources
 from census.errors import DataError, GeoError
 from census.locate import AS_THE_PUBLISHER_STATES, NOWHERE, Locator, Networks, default_folder, normalise
 from census.model import Place
@@ -243,10 +244,83 @@ def test_addresses_that_are_not_global_are_never_looked_up(tmp_path: Path, addre
         assert locator.locate(GLOBAL) == locator.locate(GLOBAL_V6) == Place("AU")
 
 
-@given(st.integers(0, 2**32 - 1))
-def test_the_short_way_for_plain_addresses_is_not_a_wrong_one(number: int) -> None:
-    address = ip_address(number)
-    assert (_EVERYTHING.locate(str(address)) != NOWHERE) == (address.is_global and not address.is_multicast)
+def _known_to_python(version: int) -> list[int]:
+    """Both ends of every network that `ipaddress` or `locate` names, and their neighbours."""
+    facts = ipaddress._IPv4Constants if version == 4 else ipaddress._IPv6Constants  # type: ignore[attr-defined]
+    named = [one for value in vars(facts).values() for one in (value if isinstance(value, list) else [value])]
+    networks = [one for one in named if isinstance(one, ipaddress.IPv4Network | ipaddress.IPv6Network)]
+    networks += [ip_network(text) for text in locate._SPECIAL[version].split()]
+    networks += [one for one in locate._SIMULATED if one.version == version]
+    ends = {int(end) + step for one in networks for end in (one[0], one[-1]) for step in (-1, 0, 1)}
+    return sorted(end for end in ends if 0 <= end < 2 ** (32 if version == 4 else 128))
+
+
+def _meant(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_looked_up(address: ipaddress.IPv4Address | ipaddress.IPv6Address, simulated: bool) -> bool:
+    asked = Locator(simulated=simulated)
+    asked._look_up = lambda ip, version: Place(f"{version} {ip_address(ip)}")  # type: ignore[method-assign]
+    found = asked._find(str(address))
+    assert found in (NOWHERE, Place(f"{_meant(address).version} {_meant(address)}"))
+    return found != NOWHERE
+
+
+def _may_be(address: ipaddress.IPv4Address | ipaddress.IPv6Address, simulated: bool) -> bool:
+    meant = _meant(address)
+    in_play = simulated and any(meant in network for network in locate._SIMULATED)
+    return in_play or (meant.is_global and not meant.is_multicast)
+
+
+@pytest.mark.parametrize("simulated", [False, True])
+@pytest.mark.parametrize("version", [4, 6])
+def test_at_every_edge_the_ranges_say_what_ipaddress_says(version: int, simulated: bool) -> None:
+    kind = ipaddress.IPv4Address if version == 4 else ipaddress.IPv6Address
+    edges = [kind(number) for number in _known_to_python(version)]
+    assert len(edges) > 60
+    wrong = [str(one) for one in edges if _is_looked_up(one, simulated) != _may_be(one, simulated)]
+    assert wrong == []
+
+
+@given(st.ip_addresses() | st.ip_addresses(v=4).map(lambda one: ip_address(f"::ffff:{one}")), st.booleans())
+def test_everywhere_the_ranges_say_what_ipaddress_says(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address, simulated: bool
+) -> None:
+    assert _is_looked_up(address, simulated) == _may_be(address, simulated)
+
+
+@given(st.text("0123456789abcdef.:%/ xF", max_size=24) | st.from_regex(r"[0-9.]{7,15}|[0-9a-fA-F:.]{2,39}(%.{0,3})?"))
+@example("01.0.2.1").via("octal")
+@example("1.2.3").via("short")
+@example("192.0.2.1%eth0").via("a scope of nothing")
+@example("4000::7%eth0").via("a scope")
+@example("4000::7%").via("an empty scope")
+@example("4000::7%a%b").via("two scopes")
+@example("::ffff:192.0.2.1%1").via("a mapped one with a scope")
+@example("192.0.2.1\0").via("a null")
+def test_what_is_no_address_to_ipaddress_is_none_here(text: str) -> None:
+    try:
+        wanted = _meant(ip_address(text)).packed
+    except ValueError:
+        wanted = None
+    assert locate._parse(text) == wanted
+
+
+def test_an_address_with_a_scope_is_looked_up_without(city: Path) -> None:
+    with Locator.open([city]) as locator:
+        assert locator.locate(f"{GLOBAL_V6}%eth0") == locator.locate(GLOBAL_V6) != NOWHERE
+        assert locator.locate(f"::ffff:{GLOBAL}%1") == locator.locate(GLOBAL) != NOWHERE
+
+
+def test_no_address_is_asked_of_ipaddress_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It costs as much as to look the address up."""
+    _is_looked_up(ip_address(SIMULATED), True), _is_looked_up(ip_address(GLOBAL_V6), True)
+    with monkeypatch.context() as patched, Locator(simulated=True) as locator:
+        patched.setattr(locate, "ip_address", None)
+        patched.setattr(locate, "_may_look_up", None)
+        for text in (SIMULATED, GLOBAL, GLOBAL_V6, "192.0.2.1", "2001:db8::1"):
+            locator._find(text)
 
 
 def test_a_simulated_internet_is_looked_up_and_its_loopback_is_not(tmp_path: Path) -> None:

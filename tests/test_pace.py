@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from bisect import bisect_left
 from collections.abc import Callable
 from itertools import pairwise
@@ -178,6 +179,27 @@ def test_a_fault_in_the_dispatcher_ends_the_wait_and_is_told(monkeypatch: pytest
     monkeypatch.setattr(Pace, "_admit_next", broken)
     with pytest.raises(ZeroDivisionError):
         asyncio.run(asyncio.wait_for(run(), 5))
+
+
+def test_nobody_is_admitted_before_the_time_named_and_who_is_called_off_hears_at_once() -> None:
+    async def run() -> tuple[float, list[bool]]:
+        called: list[bool] = []
+        begin = time.monotonic() + 0.2
+        async with Pace(1000, 1000, 10, not_before=begin) as running:
+            running.queue("240.0.1.1", called.append)
+            running.withdraw()
+            await running.admit("240.0.0.1")
+            return time.monotonic() - begin, called
+
+    late, called = asyncio.run(asyncio.wait_for(run(), 5))
+    assert late >= 0 and called == [False]
+
+
+@pytest.mark.parametrize("limits", [(500, 20), (0.5, 20), (500, 0.1), (9.9, 1e6)])
+def test_after_a_rest_an_earlier_pace_may_be_forgotten(limits: tuple[float, float]) -> None:
+    rate, network_rate = limits
+    budget = pace._budget(rate)
+    assert pace.rest(rate, network_rate) >= max(pace.PROMISE_S, 1 / rate, 1 / network_rate, budget[1])
 
 
 @pytest.mark.parametrize("limits", [(0, 1, 1), (-1, 1, 1), (1, 0, 1), (1, 1, 0), (math.inf, 1, 1), (math.nan, 1, 1)])

@@ -585,3 +585,32 @@ def test_verify_all_says_which_run_is_which(tmp_path, folder):
     problems = snapshot.verify_all(tmp_path, say=said.append)
     assert said == [f"{RUN}: whole", "20261123T000000Z-0000: 1 problems"]
     assert str(snapshot.damaged(problems)).startswith(str(other))
+
+
+def test_pyarrow_is_kept_from_pandas_and_pandas_is_there_for_who_wants_it() -> None:
+    """In a process of its own, since pyarrow looks for pandas once."""
+    words = """
+import sys
+from census import snapshot
+from census.arrow import without_pandas
+without_pandas()
+finders = list(sys.meta_path)
+snapshot._batch({table: [] for table in snapshot._FOUND})
+list(snapshot._batches(lambda _: {table: [] for table in snapshot._FOUND}, []))
+assert not {name for name in sys.modules if name.partition(".")[0] == "pandas"}
+assert not any(type(finder).__name__ == "_NoPandas" for finder in finders)
+import pandas, pyarrow as pa
+assert pa.table({"a": [1]}).to_pandas().shape == (1, 1)
+assert pa.array(pandas.Series([1.0, None])).null_count == 1
+"""
+    subprocess.run([sys.executable, "-c", words], check=True)
+
+
+def test_a_process_that_has_pandas_keeps_it() -> None:
+    words = """
+import pandas, pyarrow as pa
+from census.arrow import without_pandas
+without_pandas()
+assert pa.array(pandas.Series([1.0, None])).null_count == 1
+"""
+    subprocess.run([sys.executable, "-c", words], check=True)

@@ -39,7 +39,8 @@ def apart(world: World) -> Iterator[Atlas]:
 
 def _live(world: World, tell: int, life: int, others: tuple[int, ...]) -> None:
     try:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        for sign in (signal.SIGINT, signal.SIGTERM):  # to the whole group: who asks still hears its last answers
+            signal.signal(sign, signal.SIG_IGN)
         for number in others:
             os.close(number)
         asyncio.run(_serve(world, tell, life))
