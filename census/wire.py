@@ -54,8 +54,9 @@ LOOKS = 4
 
 TOO_MUCH = "more bytes than one target may send"
 
-OUR_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
-"""Error numbers that say something of this machine and nothing of the host."""
+OUR_LIMITS = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.ENOSPC})
+"""Error numbers that say something of this machine and nothing of the host. ENOSPC is epoll's: its watches are counted.
+"""
 
 _UNREACHABLE = frozenset({errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN})
 _CLOSED = frozenset({errno.ECONNRESET, errno.ECONNABORTED, errno.EPIPE, errno.ESHUTDOWN})
@@ -86,7 +87,8 @@ def _not_connected(number: int, address: tuple[str, int]) -> Exception:
     """What a connect that ended with this error number means. `address` as routed."""
     words = os.strerror(number).lower()
     if number in OUR_LIMITS or (number == errno.EADDRNOTAVAIL and ":" not in address[0]):
-        return ScannerFault(f"cannot open a socket: {words}; ask fewer hosts at once or raise the limit (ulimit -n)")
+        limit = "fs.epoll.max_user_watches" if number == errno.ENOSPC else "ulimit -n"
+        return ScannerFault(f"cannot open a socket: {words}; ask fewer hosts at once or raise the limit ({limit})")
     if number == errno.ECONNREFUSED:
         return Ended(Outcome.CONNECTION_REFUSED, words)
     if number == errno.ETIMEDOUT:
@@ -187,15 +189,23 @@ class Alarm:
 Socket = socket.socket
 
 
+def _report(fault: Exception) -> None:
+    asyncio.get_running_loop().call_exception_handler({"message": "a socket's handler broke", "exception": fault})
+
+
 class Sockets:
     """Our sockets, watched by one epoll that the event loop watches as a whole, and the deadlines of their connects.
 
     To register a socket with the loop, and a timer for it, costs more than to be refused; most targets of the world end
     there. The epoll is open while there is a socket in it, or all the time between `hold` and `close`. Raises
     ScannerFault where there is no epoll, or no descriptor for it.
+
+    Attributes:
+        broke: told what a handler raised, which keeps no other from being called; the event loop's handler by default.
     """
 
     def __init__(self) -> None:
+        self.broke: Callable[[Exception], None] = _report
         self._ready: dict[int, Callable[[], None]] = {}
         self._dials: list[tuple[float, int, Dial]] = []
         self._count = itertools.count()
@@ -259,7 +269,13 @@ class Sockets:
         found = [(number, self._ready.get(number)) for number, _ in self._epoll.poll(0)]
         for number, ready in found:
             if ready is not None and self._ready.get(number) is ready:
-                ready()
+                self._call(ready)
+
+    def _call(self, handler: Callable[[], None]) -> None:
+        try:
+            handler()
+        except Exception as fault:
+            self.broke(fault)
 
     def _set(self) -> None:
         if self._timer is not None:
@@ -269,7 +285,7 @@ class Sockets:
     def _ring(self) -> None:
         self._timer, now = None, asyncio.get_running_loop().time() + TICK_S
         while self._dials and (self._dials[0][2].over or self._dials[0][0] <= now):
-            heapq.heappop(self._dials)[2].late()
+            self._call(heapq.heappop(self._dials)[2].late)
         if self._dials:
             self._set()
         else:
@@ -413,12 +429,14 @@ class _Plain:
             return
         except OSError as problem:
             return self._lost(problem)
-        if data:
+        if not data:
+            return self._lost(None)
+        try:
             self._wire.data_received(data)
-        else:
-            self._lost(None)
+        except Exception as fault:
+            self._lost(fault)
 
-    def _lost(self, problem: OSError | None) -> None:
+    def _lost(self, problem: Exception | None) -> None:
         self._sockets.end(self._sock)
         self._wire.connection_lost(problem)
 
@@ -811,8 +829,10 @@ class Wire(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _ended(self) -> Ended:
-        """Why a reply did not come to its end."""
+    def _ended(self) -> Exception:
+        """Why a reply did not come to its end. What is neither the host's doing nor the network's is our own crash."""
+        if isinstance(self._gone, Exception) and not isinstance(self._gone, (OSError, EOFError)):
+            return self._gone
         if self._broken is not None:
             return Ended(Outcome.PROTOCOL_ERROR, self._broken[0], tls=self._broken[1])
         if fault := _tls_fault(self._gone):

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import logging
+import socket
 from collections import Counter
 from itertools import combinations
 from pathlib import Path
@@ -14,7 +17,8 @@ import polars
 import pytest
 
 from census import query, report, scan, snapshot
-from census.errors import ContactError, ScanStopped, UsageError
+from census.errors import CensusError, ContactError, ScanStopped, UsageError
+from census.model import Finding
 from census.simulate import World
 from tests.conftest import Census, Silent, simulated_settings, take
 
@@ -230,6 +234,114 @@ def test_too_many_faults_stop_the_scan(tmp_path: Path, monkeypatch: pytest.Monke
     ):
         asyncio.run(take(draft, world, Silent()))
     assert caught.group_contains(scan.CensusError, match="5 faults of the census itself")
+
+
+class Faulty(Silent):
+    """Breaks at the third finding, as a watcher might who writes somewhere."""
+
+    def finding(self, finding: Finding) -> None:
+        super().finding(finding)
+        if self.findings == 3:
+            raise BrokenPipeError("planted")
+
+
+def refused_targets(folder: Path, n: int) -> scan.Settings:
+    """Settings of a scan of loopback addresses at which nobody listens."""
+    with socket.socket() as closed:
+        closed.bind(("0.0.0.0", 0))
+        port = closed.getsockname()[1]
+    listing = folder / "targets.txt"
+    listing.write_text("".join(f"127.0.{i}.9:{port}\n" for i in range(n)), encoding="utf-8")
+    return scan.Settings(sources=(str(listing),), allow_private=True, rate=1000.0)
+
+
+async def ask(draft: scan.Draft, watcher: Silent) -> scan.Scan:
+    job = scan.Scan(draft, scan.Stages.load(), watcher)
+    await asyncio.wait_for(job.run(), 30)
+    return job
+
+
+def test_a_watcher_that_breaks_ends_the_scan_and_doubles_nobody(tmp_path: Path) -> None:
+    settings = refused_targets(tmp_path, 40)
+    out = tmp_path / "out"
+    with scan.draft_of(settings, scan.load_targets(settings), out) as draft:
+        with pytest.raises(ExceptionGroup) as caught:
+            asyncio.run(ask(draft, Faulty()))
+        assert caught.group_contains(BrokenPipeError, match="planted")
+    with snapshot.Draft.resume(out, draft.run_id) as again:
+        asyncio.run(ask(again, Silent())).publish()
+    with query.connect(out) as connection:
+        rows = query.run_sql(connection, "SELECT ip, outcome FROM probes").to_pylist()
+    assert len(rows) == len({row["ip"] for row in rows}) == 40
+    assert {row["outcome"] for row in rows} == {"connection-refused"}
+
+
+def test_what_breaks_after_a_knock_is_not_done_a_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A knock that ends at once tells so before it returns."""
+    monkeypatch.setattr(socket.socket, "connect_ex", lambda self, address: errno.ECONNREFUSED)
+    settings = refused_targets(tmp_path, 40)
+    done: list[str] = []
+    usual = scan._Corridor._done
+
+    def noted(self: scan._Corridor, block: scan._Block, finding: Finding) -> None:
+        done.append(finding.conversation.target.ip)
+        usual(self, block, finding)
+
+    monkeypatch.setattr(scan._Corridor, "_done", noted)
+    with (
+        scan.draft_of(settings, scan.load_targets(settings), tmp_path / "out") as draft,
+        pytest.raises(ExceptionGroup) as caught,
+    ):
+        asyncio.run(ask(draft, Faulty()))
+    assert caught.group_contains(BrokenPipeError, match="planted")
+    assert len(done) == len(set(done)) >= 3
+
+
+@pytest.mark.parametrize("broken", ["census.probe.Prober.knock", "census.suspect.Suspicions.plan"])
+def test_a_fault_that_cannot_be_logged_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    def boom(*words: object) -> None:
+        raise KeyError("planted")
+
+    def full(self: logging.FileHandler) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    settings, watcher = refused_targets(tmp_path, 40), Silent()
+    monkeypatch.setattr(broken, boom)
+    monkeypatch.setattr(logging.FileHandler, "_open", full)
+    with scan.draft_of(settings, scan.load_targets(settings), tmp_path / "out") as draft:
+        asyncio.run(ask(draft, watcher))
+        assert draft.counts() == {"unknown-error": 40}
+    (line,) = [line for line in watcher.lines if scan.LOG_FILE in line]
+    assert "No space left on device" in line
+
+
+def test_a_log_on_a_full_disk_raises_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    handler = scan._RunLog("/dev/full", delay=True)
+    record = logging.makeLogRecord({"msg": "a fault"})
+    for _ in range(2):
+        handler.handle(record)
+    assert (handler.untold(), handler.untold()) == ("No space left on device", None)
+    assert capsys.readouterr().err == ""
+    with pytest.raises(OSError, match="No space"):
+        handler.close()
+
+
+@pytest.mark.parametrize("fault", [CensusError("planted"), OSError("planted")], ids=["ours", "any"])
+def test_a_fault_that_cannot_be_filed_ends_the_scan(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    def boom(*words: object) -> None:
+        raise fault
+
+    settings = refused_targets(tmp_path, 40)
+    monkeypatch.setattr("census.probe.Prober.knock", boom)
+    monkeypatch.setattr(scan.Scan, "faulty", boom)
+    with (
+        scan.draft_of(settings, scan.load_targets(settings), tmp_path / "out") as draft,
+        pytest.raises(ExceptionGroup) as caught,
+    ):
+        asyncio.run(ask(draft, Silent()))
+    assert caught.group_contains(type(fault), match="planted")
 
 
 @pytest.mark.parametrize("n", [1, 2, 7, 63, 64, 65, 1000, 10_000, 2**70])

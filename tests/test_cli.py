@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -292,3 +294,47 @@ def test_a_reader_who_leaves_early_gets_no_traceback(census_of_the_world: Census
 def test_completion_is_printed_for_each_shell() -> None:
     for shell in ("bash", "zsh", "fish"):
         assert "_CENSUS_COMPLETE" in run("completion", shell).stdout
+
+
+# --- Who does not read ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def unread() -> Iterator[int]:
+    """A pipe whose reader is gone."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    yield writer
+    os.close(writer)
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_scan_goes_on_when_nobody_reads_what_it_says(folder: Path, unread: int, workers: str) -> None:
+    (folder / "targets.txt").write_text("".join(f"127.0.{i}.9\n" for i in range(20)))
+    with socket.socket() as closed:
+        closed.bind(("0.0.0.0", 0))
+        words = ["scan", "targets.txt", "--allow-private", "-p", str(closed.getsockname()[1]), "--workers", workers]
+        command = [sys.executable, "-m", "census", *words]
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=unread, text=True, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.split() == [path.name for path in (folder / "census-data" / "runs").iterdir()]
+
+
+def test_an_error_nobody_reads_keeps_its_exit_code(folder: Path, unread: int) -> None:
+    done = subprocess.run([sys.executable, "-m", "census", "scan"], stderr=unread, timeout=60)
+    assert done.returncode == errors.UsageError.exit_code
+
+
+def test_data_nobody_reads_is_no_error(folder: Path, unread: int) -> None:
+    command = [sys.executable, "-m", "census", "check"]
+    done = subprocess.run(command, stdout=unread, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_another_pipe_that_breaks_is_no_success(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(settings: object) -> None:
+        raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr("census.scan.load_targets", broken)
+    result = run("scan", "targets.txt")
+    assert (result.exit_code, result.stderr) == (1, "census: [Errno 32] Broken pipe\n")

@@ -137,6 +137,13 @@ def test_too_few_descriptors_are_told_before_anything_is_asked(tmp_path: Path) -
         scan.raise_descriptor_limit(hard)
 
 
+def test_no_senders_are_proposed_where_there_is_no_room_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (scan.SPARE_DESCRIPTORS, scan.SPARE_DESCRIPTORS))
+    with pytest.raises(scan.UsageError) as refused:
+        scan.raise_descriptor_limit(1)
+    assert str(refused.value) == "1 sender needs 65 file descriptors and this system allows 64: raise `ulimit -n`"
+
+
 def test_two_resumes_of_one_run_at_once(children: Kindergarten, listing: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     child = start(children, listing, out)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from bisect import bisect_left
 from collections import Counter
 from dataclasses import replace
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from census import probe, scan
+from census.errors import TargetError
 from census.model import Finding, Outcome
 from census.simulate import World
 from tests.conftest import Silent
@@ -112,21 +114,39 @@ class OptingOut(Silent):
             self.told = self.findings
 
 
-def test_an_opt_out_during_a_run_takes_effect_at_the_next_block(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("senders", [2, 1000])
+def test_an_opt_out_during_a_run_holds_for_all_who_are_not_connected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, senders: int
 ) -> None:
-    """Blocks of four, two senders: after the opt-out at most the open block and the one being read are still asked."""
-    monkeypatch.setattr(scan, "BLOCK_SIZE", 4)
+    """Also for those who have a sender, and only wait for their turn: with a thousand that is everybody."""
+    monkeypatch.setattr(scan, "OPT_OUTS_S", 0.0)
     world = World.load(scenario(tmp_path, 0.1))
     path = tmp_path / "blocklist.txt"
     path.write_text("# nobody yet\n", encoding="utf-8")
     watcher = OptingOut(path, world)
-    visit = pay(world, tmp_path, watcher, senders=2, rate=2000.0, network_rate=1000.0, blocklists=(str(path),))
+    visit = pay(world, tmp_path, watcher, senders=senders, rate=60.0, network_rate=1000.0, blocklists=(str(path),))
     rows = visit.rows("SELECT outcome, error, requests FROM probes")
     refused = [row for row in rows if row["outcome"] == Outcome.BLOCKLISTED_TARGET]
     assert watcher.told and len(rows) == len(world.hosts)
-    assert len(rows) - len(refused) <= 20 + 2 * 4 + 2
-    assert {row["requests"] for row in refused} == {0}
+    assert refused and {row["requests"] for row in refused} == {0}
+    if senders == 2:
+        assert len(rows) - len(refused) <= 20 + 2
+
+
+def test_the_blocklists_are_looked_at_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "blocklist.txt"
+    path.write_text("# nobody\n", encoding="utf-8")
+    optouts = scan._OptOuts(scan.Settings(blocklists=(str(path),), allow_private=True))
+    path.write_text("127.0.0.0/8\n", encoding="utf-8")
+    start = time.monotonic()
+    monkeypatch.setattr(scan.time, "monotonic", lambda: start)
+    assert optouts.reason("127.0.0.1") is None
+    monkeypatch.setattr(scan.time, "monotonic", lambda: start + scan.OPT_OUTS_S)
+    assert optouts.reason("127.0.0.1") is not None
+    path.unlink()
+    monkeypatch.setattr(scan.time, "monotonic", lambda: start + 2 * scan.OPT_OUTS_S)
+    with pytest.raises(TargetError):
+        optouts.reason("127.0.0.1")
 
 
 def test_the_log_is_in_the_order_of_time(visit: Visit) -> None:

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -538,7 +539,7 @@ def test_the_words_of_the_system(monkeypatch: pytest.MonkeyPatch, number: int, o
     assert (told.outcome, told.error) == (outcome, words)
 
 
-@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.ENOBUFS])
+@pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOSPC])
 def test_our_own_limits_are_not_the_hosts_fault(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     monkeypatch.setattr(socket.socket, "connect_ex", failing(number))
     with pytest.raises(ScannerFault, match="cannot open a socket"):
@@ -564,6 +565,62 @@ def test_out_of_descriptors() -> None:
                 resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     asyncio.run(talk())
+
+
+def test_a_handler_that_breaks_keeps_no_other_from_being_called() -> None:
+    async def look() -> tuple[list[str], list[Exception]]:
+        sockets, pairs, called = wire.Sockets(), [socket.socketpair() for _ in range(3)], list[str]()
+        faults: list[Exception] = []
+        sockets.broke, all_called = faults.append, asyncio.Event()
+
+        def ready(name: str) -> None:
+            called.append(name)
+            if len(called) == len(pairs):
+                all_called.set()
+            raise ZeroDivisionError(name)
+
+        for i, (ours, _) in enumerate(pairs):
+            sockets.watch(ours, wire._CONNECTED, partial(ready, str(i)))
+        await all_called.wait()
+        await asyncio.sleep(0)
+        for ours, theirs in pairs:
+            sockets.end(ours)
+            theirs.close()
+        return called, faults
+
+    called, faults = asyncio.run(asyncio.wait_for(look(), 10))
+    assert sorted(called) == sorted(map(str, faults)) == ["0", "1", "2"]
+
+
+def test_a_dial_that_breaks_when_late_keeps_no_other_from_being_late() -> None:
+    async def wait() -> tuple[int, list[Exception]]:
+        sockets, faults, late = wire.Sockets(), list[Exception](), list[object]()
+        sockets.broke, all_late = faults.append, asyncio.Event()
+
+        def done(found: object) -> None:
+            late.append(found)
+            if len(late) == 3:
+                all_late.set()
+            raise ZeroDivisionError
+
+        with zoo.silent() as address:
+            for seconds in (0.01, 0.01, 0.2):
+                wire.Dial(sockets, address, seconds, done)
+            await all_late.wait()
+            await asyncio.sleep(0)
+        return len(late), faults
+
+    n, faults = asyncio.run(asyncio.wait_for(wait(), 10))
+    assert n == len(faults) == 3
+
+
+def test_a_crash_of_ours_over_an_answer_is_not_the_hosts_outcome(monkeypatch: pytest.MonkeyPatch) -> None:
+    def crash(self: wire.Wire, data: bytes) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(wire.Wire, "data_received", crash)
+    with pytest.raises(ZeroDivisionError):
+        run(zoo.well_behaved)
 
 
 ENDS: list[tuple[zoo.Behaviour, Outcome, str]] = [
