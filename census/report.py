@@ -130,7 +130,7 @@ def _read(path: Path) -> Report:
 
 def _header(place: str, lines: Sequence[str]) -> dict[str, list[str]]:
     keys: dict[str, list[str]] = {}
-    for text in _joined(lines):
+    for text in joined(lines):
         found = _HEADER.fullmatch(text)
         if not found or found[1] not in _REQUIRED + _OPTIONAL:
             raise DataError(
@@ -150,7 +150,7 @@ def _complete(place: str, keys: Mapping[str, list[str]]) -> None:
         raise DataError(f"{place}: the denominator names no {{number}} of the first statement")
 
 
-def _joined(lines: Iterable[str]) -> Iterator[str]:
+def joined(lines: Iterable[str]) -> Iterator[str]:
     """Header lines with their continuations, which are indented below them."""
     text = ""
     for line in lines:
@@ -347,19 +347,23 @@ def answer(
     parameters = _arguments(_find(name, None), arguments)
     named = _runs_named(_find(name, None), parameters)
     damaged: list[str] = []
-    chosen = list(runs) or _chosen(output, name, since, until, named, damaged)
+    if runs:
+        chosen, kept = list(runs), _summaries(output, runs)
+    else:
+        chosen, kept = _chosen(output, since, until, named, damaged)
     for note in damaged:
         say(f"{note}; census verify says more")
-    kept = _summaries(output, name, chosen)
     with closing(_connection(output, name, chosen, kept)) as connection:
         told = ask(connection, name, parameters=parameters, suspects=suspects, by=by, limit=limit, summed=bool(kept))
     return replace(told, footnotes=(*(f"Damaged: {note}" for note in damaged), *told.footnotes))
 
 
 def _chosen(
-    output: Path, name: str, since: str | None, until: str | None, named: Sequence[str], damaged: list[str]
-) -> list[str]:
+    output: Path, since: str | None, until: str | None, named: Sequence[str], damaged: list[str]
+) -> tuple[list[str], summaries.Kept | None]:
     """Ids of the runs that an answer covers where no run was asked for: of those that are whole; notes the others.
+
+    With them the summaries of these runs, if there are any.
 
     Files are read of runs that are chosen and not summed, and of no other: one that is damaged is left out, and the
     choice made again.
@@ -373,15 +377,16 @@ def _chosen(
             except QueryError as problem:
                 notes = [*damaged, *unread]
                 raise SnapshotError("; ".join([str(problem), *notes])) if notes else problem from None
-        worse = {} if _summaries(output, name, chosen) else query.damage(output, chosen)
+        kept = _summaries(output, chosen)
+        worse = {} if kept else query.damage(output, chosen)
         damaged += worse.values()
         if not worse:
             damaged[:0] = unread
-            return chosen
+            return chosen, kept
         left_out += worse
 
 
-def _summaries(output: Path, name: str, chosen: Sequence[str]) -> summaries.Kept | None:
+def _summaries(output: Path, chosen: Sequence[str]) -> summaries.Kept | None:
     if len(chosen) < 2:
         return None
     return summaries.find(output, query.select_runs(output, runs=chosen))
