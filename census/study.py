@@ -102,7 +102,7 @@ def _read(path: Path) -> Statistic:
     if not head or head[1] != path.stem:
         raise DataError(f"{path.name}:1: the first line is '-- {path.stem}: what it is'")
     keys: dict[str, list[str]] = {}
-    for text in _joined(lines[1:length]):
+    for text in report.joined(lines[1:length]):
         key, _, value = text.removeprefix("-- ").partition(": ")
         keys.setdefault(key, []).append(value)
     if unknown := sorted(set(keys) - {*_KEYS, "row"}):
@@ -113,19 +113,6 @@ def _read(path: Path) -> Statistic:
     weighting, note = keys.get("weighting", ["hosts"])[0], keys.get("note", [None])[0]
     sql = "\n".join(lines[length:]).strip()
     return Statistic(head[1], head[2], keys["definition"][0], weighting, note, parts, sql)
-
-
-def _joined(lines: Sequence[str]) -> Iterator[str]:
-    text = ""
-    for line in lines:
-        if line.startswith("--   ") and text:
-            text += " " + line.removeprefix("--").strip()
-            continue
-        if text:
-            yield text
-        text = line
-    if text:
-        yield text
 
 
 def _part(place: str, text: str) -> Part:

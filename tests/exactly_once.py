@@ -128,7 +128,7 @@ def _follow_parent() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
-def _forked(work: Callable[[], None]) -> int:
+def forked(work: Callable[[], None]) -> int:
     """The id of a new process that does `work` and nothing else."""
     child = os.fork()
     if child:
@@ -154,7 +154,7 @@ def _ended(child: int) -> int:
 def internet(world: World, log: Path) -> Iterator[Atlas]:
     """A simulated internet in a process of its own, whose requests are in the file `log` when it has ended."""
     read, write = os.pipe()
-    child = _forked(lambda: _answer_for_ever(world, log, write))
+    child = forked(lambda: _answer_for_ever(world, log, write))
     os.close(write)
     with os.fdopen(read) as told:
         doors = json.loads(told.readline())
@@ -182,7 +182,7 @@ async def _open(world: World, write: int) -> list[tuple[str, int, float]]:
 @contextmanager
 def reader(out: Path, report: Path) -> Iterator[None]:
     """A process that reads every finished run again and again, as anybody may; `report` has what it met."""
-    child = _forked(lambda: _read_for_ever(out, report))
+    child = forked(lambda: _read_for_ever(out, report))
     try:
         yield
     finally:
@@ -270,7 +270,7 @@ def _killed(work: Callable[[], None], seconds: float, first: float = 0.5) -> boo
 
     One of its workers, if it has any, is killed when the share `first` of them has passed.
     """
-    child = _forked(work)
+    child = forked(work)
     time.sleep(seconds * first)
     for worker in _children(child)[:1]:
         with suppress(ProcessLookupError):
@@ -288,7 +288,7 @@ def _children(pid: int) -> list[int]:
 
 def _whole(work: Callable[[], None]) -> None:
     """Let a process do `work` to its end."""
-    if code := _ended(_forked(work)):
+    if code := _ended(forked(work)):
         raise RuntimeError(f"a scanner that nobody disturbed ended with {code}")
 
 
@@ -511,7 +511,7 @@ def _keep_children(folder: Path) -> None:
         print(json.dumps(["{}:{}".format(*atlas(host.ip, host.port)) for host in world.hosts]), flush=True)
         for line in sys.stdin:
             word, *rest = json.loads(line)
-            answer = _ended(rest[0]) if word == "wait" else _forked(partial(_command, Path(rest[0]), rest[1:]))
+            answer = _ended(rest[0]) if word == "wait" else forked(partial(_command, Path(rest[0]), rest[1:]))
             print(answer, flush=True)
 
 

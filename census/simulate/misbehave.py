@@ -483,6 +483,11 @@ def _ollama(tags: bytes) -> Callable[[asyncio.StreamReader, asyncio.StreamWriter
     return talk
 
 
+def _pose(name: str, about: str, tags: bytes) -> None:
+    """One more misbehaviour: an Ollama with this list of models."""
+    MISBEHAVIOURS[name] = Misbehaviour(name, about, Outcome.SUCCESS, talk=_ollama(tags), lies=True)
+
+
 @_talk(Outcome.SUCCESS, lies=True)
 async def million_models(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Poses as an Ollama with a million models: thirty megabytes of names."""
@@ -500,69 +505,41 @@ async def million_models(reader: asyncio.StreamReader, writer: asyncio.StreamWri
         return
 
 
-@_talk(Outcome.SUCCESS, lies=True)
-async def many_models(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Poses as an Ollama with as many models as a body of a megabyte holds."""
-    await _many_models(reader, writer)
-
-
-_many_models = _ollama(b'{"models":[' + b",".join(b'{"name":"m%d"}' % number for number in range(50_000)) + b"]}")
-
-
-@_talk(Outcome.SUCCESS, lies=True)
-async def megabyte_name(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Poses as an Ollama with one model, whose name has nearly a megabyte."""
-    await _megabyte_name(reader, writer)
-
-
-_megabyte_name = _ollama(b'{"models":[{"name":"' + b"n" * 1_000_000 + b'","size":1}]}')
-
-
-@_talk(Outcome.SUCCESS, lies=True)
-async def huge_integers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Poses as an Ollama whose sizes have more digits than any column holds."""
-    await _huge_integers(reader, writer)
-
-
-_huge_integers = _ollama(b'{"models":[{"name":"a:latest","size":1' + b"0" * 5000 + b"}]}")
-
-
-@_talk(Outcome.SUCCESS, lies=True)
-async def huge_floats(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Poses as an Ollama whose sizes are beyond any number."""
-    await _huge_floats(reader, writer)
-
-
-_huge_floats = _ollama(b'{"models":[{"name":"a:latest","size":1e999,"modified_at":-1e999,"details":{"family":1e999}}]}')
-
-
-@_talk(Outcome.SUCCESS, lies=True)
-async def not_a_number(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Poses as an Ollama whose sizes are NaN and Infinity."""
-    await _not_a_number(reader, writer)
-
-
-_not_a_number = _ollama(b'{"models":[{"name":"a:latest","size":NaN},{"name":"b:latest","size":-Infinity}]}')
-
-
-@_talk(Outcome.SUCCESS, lies=True)
-async def invalid_utf8(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Poses as an Ollama whose names are no UTF-8."""
-    await _invalid_utf8(reader, writer)
-
-
-_invalid_utf8 = _ollama(b'{"models":[{"name":"a\xff\xfe\xc0\xaf\xed\xa0\x80:latest"}]}')
-
-
-@_talk(Outcome.SUCCESS, lies=True)
-async def wrong_types(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Poses as an Ollama in whose list nothing has the type it should have."""
-    await _wrong_types(reader, writer)
-
-
-_wrong_types = _ollama(
+_pose(
+    "many-models",
+    "Poses as an Ollama with as many models as a body of a megabyte holds.",
+    b'{"models":[' + b",".join(b'{"name":"m%d"}' % number for number in range(50_000)) + b"]}",
+)
+_pose(
+    "megabyte-name",
+    "Poses as an Ollama with one model, whose name has nearly a megabyte.",
+    b'{"models":[{"name":"' + b"n" * 1_000_000 + b'","size":1}]}',
+)
+_pose(
+    "huge-integers",
+    "Poses as an Ollama whose sizes have more digits than any column holds.",
+    b'{"models":[{"name":"a:latest","size":1' + b"0" * 5000 + b"}]}",
+)
+_pose(
+    "huge-floats",
+    "Poses as an Ollama whose sizes are beyond any number.",
+    b'{"models":[{"name":"a:latest","size":1e999,"modified_at":-1e999,"details":{"family":1e999}}]}',
+)
+_pose(
+    "not-a-number",
+    "Poses as an Ollama whose sizes are NaN and Infinity.",
+    b'{"models":[{"name":"a:latest","size":NaN},{"name":"b:latest","size":-Infinity}]}',
+)
+_pose(
+    "invalid-utf8",
+    "Poses as an Ollama whose names are no UTF-8.",
+    b'{"models":[{"name":"a\xff\xfe\xc0\xaf\xed\xa0\x80:latest"}]}',
+)
+_pose(
+    "wrong-types",
+    "Poses as an Ollama in whose list nothing has the type it should have.",
     b'{"models":[null,1,[],"m",{"name":{"name":"a"}},{"name":"b","size":"1","details":[],"digest":7,"modified_at":{}},'
-    b'{"name":"c","details":{"families":[null,[],{}],"family":{"a":1}},"capabilities":[[1]],"remote_host":[]}]}'
+    b'{"name":"c","details":{"families":[null,[],{}],"family":{"a":1}},"capabilities":[[1]],"remote_host":[]}]}',
 )
 
 

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from census import crew, resources, scan, snapshot
 from census.simulate import Atlas, Host, Internet, World
 from tests.conftest import Silent
-from tests.exactly_once import _follow_parent
+from tests.exactly_once import forked
 from tests.robustness import write_section
 
 HOSTS = 175_108
@@ -53,20 +53,7 @@ class Process:
 
     @classmethod
     def of(cls, work: Callable[[], None]) -> Process:
-        child = os.fork()
-        if child:
-            return cls(child)
-        code = 1
-        try:
-            _follow_parent()
-            work()
-            code = 0
-        except BaseException:
-            import traceback
-
-            traceback.print_exc()
-        finally:
-            os._exit(code)
+        return cls(forked(work))
 
     def end(self) -> Cost:
         _, status, used = os.wait4(self.pid, 0)
