@@ -426,6 +426,10 @@ class Scan:
     def begin(self) -> None:
         """Tell the watcher where the run stands."""
         self.watcher.begin(self.draft.run_id, self.order.total(), self.draft.counts(), self.draft.hits())
+        self.tell_of_rest()
+
+    def tell_of_rest(self) -> None:
+        """Say why nothing happens yet. However long it is: a shorter rest would break the promise to a network."""
         if (wait := self._not_before - time.monotonic()) >= 1:
             self.watcher.say(f"asking in {wait:.0f} s: the same networks may have been asked a moment ago")
 
