@@ -7,6 +7,7 @@ one rename to `<out>/runs/<run_id>/`. No other module writes there.
 from __future__ import annotations
 
 import ctypes
+import errno
 import fcntl
 import hashlib
 import hmac
@@ -298,7 +299,8 @@ def _make_salt(path: Path) -> None:
     """Two processes may do so at once: the first link wins, and both read what it holds."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new = path.with_name(f"{_TEMPORARY}{path.name}-{secrets.token_hex(4)}")
-    with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
+    file = os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
+    with _removed_on_failure(new), file:
         file.write(secrets.token_bytes(_SALT_BYTES))
         _sync(file)
     with suppress(FileExistsError):
@@ -497,15 +499,36 @@ def _read_block(path: Path, table: str) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_struct_array(portion.column(0).flatten()).cast(tables()[table].arrow)
 
 
+class _NotNow(SnapshotError):
+    """A block file that this machine cannot read at the moment: it may be whole."""
+
+
+@contextmanager
+def _told_of_damage(path: Path) -> Iterator[None]:
+    """What goes wrong when a block file is read, as SnapshotError. Want of descriptors or memory is no damage."""
+    try:
+        yield
+    except (OSError, pa.ArrowException) as problem:
+        if isinstance(problem, MemoryError) or getattr(problem, "errno", None) not in _DAMAGE:
+            words = getattr(problem, "strerror", None) or problem
+            raise _NotNow(f"{path}: cannot be read now: {words}; nothing is lost: mend that, and resume") from None
+        raise SnapshotError(f"{path}: damaged: {problem}; resume the run: the block is asked again") from None
+
+
+_DAMAGE = (None, errno.EIO)
+"""Error numbers of a file that cannot be read because of what it holds: Arrow's own have none."""
+
+
 def _read_portions(path: Path, of: Sequence[str] = _FOUND) -> Iterator[pa.RecordBatch]:
     """The record batches of a block file as written, with these tables. Raises SnapshotError when it is damaged."""
     options = pa.ipc.IpcReadOptions(included_fields=[_BLOCK_SCHEMA.get_field_index(table) for table in of])
-    try:
-        with pa.OSFile(str(path)) as source, pa.ipc.open_file(source, options=options) as reader:
-            for i in range(reader.num_record_batches):
-                yield reader.get_batch(i)
-    except (OSError, pa.ArrowException) as problem:
-        raise SnapshotError(f"{path}: damaged: {problem}; resume the run: the block is asked again") from None
+    with (
+        _told_of_damage(path),
+        pa.OSFile(str(path)) as source,
+        pa.ipc.open_file(source, options=options) as reader,
+    ):
+        for i in range(reader.num_record_batches):
+            yield reader.get_batch(i)
 
 
 # --- an unfinished run -----------------------------------------------------------------------------------------------
@@ -803,7 +826,9 @@ def _number(path: Path) -> int:
 
 def _tally_of(path: Path) -> _Tally:
     """What the rows of probes in one block file add up to. Raises SnapshotError when the file is damaged."""
-    if not path.stem.endswith(f"-{sha256(path)[:_DIGEST_DIGITS]}"):
+    with _told_of_damage(path):
+        digest = sha256(path)
+    if not path.stem.endswith(f"-{digest[:_DIGEST_DIGITS]}"):
         raise SnapshotError(f"{path}: damaged: the contents have changed since they were written")
     tally = _Tally()
     for batch in _read_block(path, "probes"):
@@ -815,6 +840,8 @@ def _tally_of(path: Path) -> _Tally:
 def _removed_when_damaged(path: Path) -> Iterator[None]:
     try:
         yield
+    except _NotNow:
+        raise
     except SnapshotError as problem:
         _log.warning("%s", problem)
         path.unlink()

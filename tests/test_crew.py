@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
+import sys
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from census import crew, scan, snapshot
-from census.errors import CensusError, ScannerFault, ScanStopped
+from census.errors import CensusError, ScannerFault, ScanStopped, SnapshotError
 from census.pace import Share, rest, shares
 from census.simulate import Atlas, World, apart
 from tests.conftest import Silent, simulated_settings
-from tests.exactly_once import _children, contents, differences, scenario
+from tests.exactly_once import Field, _children, _ended, contents, differences, forked, scenario
 
 
 @pytest.mark.parametrize("rate", [0.5, 5, 60, 500, 5003, 10**6])
@@ -57,7 +61,13 @@ class Acting(Silent):
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return World.load(scenario(tmp_path_factory.mktemp("world"), 0.2))
+    return World.load(scenario(tmp_path_factory.mktemp("world"), 0.1))
+
+
+@cache
+def stages() -> scan.Stages:
+    """Loaded once, and without places, which no worker looks up otherwise than one process does."""
+    return scan.Stages.load(simulated=True)
 
 
 def asked(world: World, folder: Path, workers: int, watcher: Silent | None = None, **options: Any) -> Path:
@@ -65,9 +75,8 @@ def asked(world: World, folder: Path, workers: int, watcher: Silent | None = Non
     folder.mkdir(exist_ok=True)
     more = {"rate": 400.0, "network_rate": 1e6, "senders": 16, **options}
     settings = simulated_settings(world, folder, **more)
-    stages = scan.Stages.load(settings.geo, simulated=True)
     with apart(world) as route, scan.draft_of(settings, scan.load_targets(settings), folder / "out") as draft:
-        job = scan.Scan(draft, stages, watcher or Silent(), route)
+        job = scan.Scan(draft, stages(), watcher or Silent(), route)
         crew.run_with(job, workers)
         assert (draft.counts().total(), job.missing()) == (len(world.hosts), 0)
         return job.publish()
@@ -119,11 +128,11 @@ def test_after_a_lost_worker_nobody_is_asked_at_once(
 def test_a_run_that_goes_on_asks_nobody_at_once(world: World, tmp_path: Path, network_rate: float) -> None:
     settings = simulated_settings(world, tmp_path, network_rate=network_rate)
     draft = scan.draft_of(settings, scan.load_targets(settings), tmp_path / "out")
-    stages, route, watcher = scan.Stages.load(), Atlas(world, {}), Silent()
+    route, watcher = Atlas(world, {}), Silent()
     with draft:
-        assert scan.Scan(draft, stages, watcher, route)._paced()._not_before == 0
+        assert scan.Scan(draft, stages(), watcher, route)._paced()._not_before == 0
     with snapshot.Draft.resume(tmp_path / "out", draft.run_id) as again:
-        job = scan.Scan(again, stages, watcher, route)
+        job = scan.Scan(again, stages(), watcher, route)
         job.begin()
         wait = job._paced()._not_before - time.monotonic()
     assert 0.9 * rest(settings.rate, network_rate) < wait <= rest(settings.rate, network_rate)
@@ -177,6 +186,176 @@ def test_a_signal_lets_the_workers_finish(world: World, tmp_path: Path) -> None:
     with snapshot.Draft.resume(tmp_path / "out", "".join(snapshot.unfinished(tmp_path / "out"))) as draft:
         assert 0 < draft.counts().total() < len(world.hosts)
         assert draft.counts().total() == watcher.findings
+
+
+# --- What may happen to a scan by several processes ------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Field]:
+    """Some ninety hosts in many networks, in an internet of their own, asked slowly enough to be disturbed."""
+    folder = tmp_path_factory.mktemp("few")
+    hosts = World.load(scenario(folder, 0.05))
+    settings = simulated_settings(hosts, folder, rate=150.0, network_rate=1e6, senders=16)
+    with apart(hosts) as atlas:
+        yield Field(folder / "out", settings, scan.load_targets(settings), stages(), atlas)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(few: Field) -> Path:
+    return taken(replace(few, settings=replace(few.settings, rate=5000.0)))
+
+
+def taken(here: Field, watcher: Silent | None = None, workers: int = 2) -> Path:
+    """The published run of a census that begins, or goes on where there is an unfinished one."""
+    with here.draft() as draft:
+        job = scan.Scan(draft, here.stages, watcher or Silent(), here.atlas)
+        crew.run_with(job, workers)
+        return job.publish()
+
+
+def limit_workers(what: int, soft: Callable[[int], int], which: slice = slice(None)) -> None:
+    """From now on these workers of this process have no more; the internet they ask is its first child."""
+    for worker in _children(os.getpid())[-2:][which]:
+        resource.prlimit(worker, what, (soft(worker), resource.prlimit(worker, what)[1]))
+
+
+def _descriptors(pid: int) -> int:
+    return len(list(Path(f"/proc/{pid}/fd").iterdir()))
+
+
+def _signal_all(number: int) -> None:
+    """As a terminal or a service manager does: everybody in the group, the internet too."""
+    for pid in (*_children(os.getpid()), os.getpid()):
+        os.kill(pid, number)
+
+
+DISTURBED: dict[str, tuple[Callable[[Path], None], type[CensusError], str]] = {
+    "one worker cannot write any more": (
+        lambda out: limit_workers(resource.RLIMIT_FSIZE, lambda _: 1024, slice(1)),
+        SnapshotError,
+        "File too large; whole blocks are kept: make room",
+    ),
+    "others use up a worker's descriptors": (
+        lambda out: limit_workers(resource.RLIMIT_NOFILE, lambda pid: _descriptors(pid) - 4, slice(1)),
+        CensusError,
+        "oo many open files",
+    ),
+    "the output folder goes": (
+        lambda out: [path.rename(path.with_name("away")) for path in (out,)] and None,
+        SnapshotError,
+        "No such file or directory; whole blocks are kept",
+    ),
+    "everybody is told to end": (lambda out: _signal_all(signal.SIGTERM), ScanStopped, "nothing is lost"),
+}
+
+
+@pytest.mark.parametrize("what", DISTURBED)
+def test_a_disturbed_scan_says_so_and_goes_on_to_the_same_end(
+    few: Field, undisturbed: Path, tmp_path: Path, what: str
+) -> None:
+    disturb, kind, words = DISTURBED[what]
+    here = replace(few, out=tmp_path / "out")
+    watcher = Acting(act=lambda: disturb(here.out))
+    with pytest.raises(kind, match=words) as stopped:
+        taken(here, watcher)
+    assert watcher.acted and "Traceback" not in str(stopped.value)
+    if (away := tmp_path / "away").exists():
+        away.rename(here.out)
+    assert _children(os.getpid())[1:] == []
+    whole = taken(replace(here, settings=replace(few.settings, rate=5000.0)))
+    assert snapshot.verify(whole) == [] and _differ(undisturbed, whole) == []
+
+
+def test_a_signal_to_a_worker_alone_changes_nothing(few: Field, tmp_path: Path) -> None:
+    """Whoever means the scan tells the process that began it."""
+
+    def tell_a_worker() -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            os.kill(_children(os.getpid())[-1], number)
+
+    watcher = Acting(act=tell_a_worker)
+    with replace(few, out=tmp_path / "out").draft() as draft:
+        job = scan.Scan(draft, few.stages, watcher, few.atlas)
+        crew.run_with(job, 2)
+        assert watcher.acted and job.missing() == 0
+    assert not any("lost" in line for line in watcher.lines)
+
+
+def test_a_disk_that_is_full_when_the_run_is_published(few: Field, undisturbed: Path, tmp_path: Path) -> None:
+    """All blocks are there, and no file may be larger than so much: nothing is published, and then all of it."""
+    here = replace(few, out=tmp_path / "out", settings=replace(few.settings, rate=5000.0))
+    with here.draft() as draft:
+        job = scan.Scan(draft, here.stages, Silent(), here.atlas)
+        crew.run_with(job, 2)
+        for most in (0, 3000, 12_000):
+            with pytest.raises(SnapshotError, match="File too large; whole blocks are kept"), _files_at_most(most):
+                job.publish()
+            assert snapshot.run_folders(here.out) == []
+        whole = job.publish()
+    assert snapshot.verify(whole) == [] and _differ(undisturbed, whole) == []
+
+
+@contextmanager
+def _files_at_most(size: int) -> Iterator[None]:
+    usual = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, usual[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, usual)
+
+
+def test_a_kill_between_the_last_block_and_the_publishing(
+    few: Field, undisturbed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who goes on publishes, and has nobody left to ask."""
+    here = replace(few, out=tmp_path / "out", settings=replace(few.settings, rate=5000.0))
+    with monkeypatch.context() as patch:
+        patch.setattr(scan.Scan, "publish", lambda self: os.kill(os.getpid(), signal.SIGKILL))
+        assert _ended(forked(lambda: taken(here) and None)) == -signal.SIGKILL
+    monkeypatch.setattr(crew._Crew, "_forked", lambda self, share: pytest.fail("somebody was asked again"))
+    whole = taken(here)
+    assert snapshot.verify(whole) == [] and _differ(undisturbed, whole) == []
+
+
+def test_a_log_that_no_worker_can_write_is_told_once(
+    few: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scan.Stages, "conclude", lambda *_: 1 / 0)
+    here, watcher = replace(few, out=tmp_path / "out", settings=replace(few.settings, rate=5000.0)), Silent()
+    with here.draft() as draft:
+        (draft.folder / scan.LOG_FILE).mkdir()
+        crew.run_with(scan.Scan(draft, here.stages, watcher, here.atlas), 2)
+    (line,) = [line for line in watcher.lines if "cannot be written" in line]
+    assert line == f"{scan.LOG_FILE} cannot be written (Is a directory): faults of the census are counted only"
+
+
+def test_a_simulated_internet_that_cannot_start_says_what_to_do(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def scarce() -> int:
+        raise OSError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    before, module = _descriptors(os.getpid()), sys.modules["census.simulate.apart"]
+    for owner, name in ((os, "fork"), (module, "Pipe")):
+        with monkeypatch.context() as patch, pytest.raises(ScannerFault, match=r"unavailable; allow more.*--workers 1"):
+            patch.setattr(owner, name, scarce)
+            with apart(world):
+                raise AssertionError("it did not start")
+    assert _descriptors(os.getpid()) == before
+
+
+def test_a_simulated_internet_that_ends_is_no_finding(few: Field) -> None:
+    """Everybody would be refused from then on."""
+    before = set(_children(os.getpid()))
+    with (
+        pytest.raises(ScannerFault, match="the simulated internet was ended while it was asked"),
+        apart(few.atlas.world),
+    ):
+        (internet,) = set(_children(os.getpid())) - before
+        os.kill(internet, signal.SIGKILL)
+        while _running(internet):
+            time.sleep(0.01)
+    assert set(_children(os.getpid())) == before
 
 
 def test_crashes_count_over_all_workers(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

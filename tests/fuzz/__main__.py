@@ -59,7 +59,8 @@ def run(name: str, seconds: int) -> Run:
         r"#(\d+)\s", done.stderr
     )
     edges = re.findall(r"cov: (\d+)", done.stderr)
-    return Run(name, int((executed or [0])[-1]), int((edges or [0])[-1]), done.returncode != 0, done.stderr[-3000:])
+    words = f"exit code {done.returncode}\n{done.stderr[-3000:]}"
+    return Run(name, int((executed or [0])[-1]), int((edges or [0])[-1]), done.returncode != 0, words)
 
 
 def table(runs: list[Run], seconds: int) -> list[str]:
