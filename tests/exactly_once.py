@@ -63,6 +63,9 @@ LEFT_OUT = {"silent", "hang", "slow-drip", "ssh-banner", "ftp-banner", "reset-on
 READER_RESTS_S = 0.03
 """Seconds between two looks of the reader."""
 
+NO_MORE_FILES = 3
+"""As a limit on open files: every number below it is taken, so whatever a process opens from then on fails."""
+
 CHILDREN_TIMES = 0.04
 """How many times the default scenario is what a Kindergarten serves: some sixty hosts."""
 

@@ -22,7 +22,7 @@ from census.errors import CensusError, ScannerFault, ScanStopped, SnapshotError
 from census.pace import Share, rest, shares
 from census.simulate import Atlas, World, apart
 from tests.conftest import Silent, simulated_settings
-from tests.exactly_once import Field, _children, _ended, contents, differences, forked, scenario
+from tests.exactly_once import NO_MORE_FILES, Field, _children, _ended, contents, differences, forked, scenario
 
 
 @pytest.mark.parametrize("rate", [0.5, 5, 60, 500, 5003, 10**6])
@@ -118,10 +118,13 @@ def test_after_a_lost_worker_nobody_is_asked_at_once(
         waits.append(self._job._paced()._not_before - time.monotonic())
         return forked(self, share)
 
+    told: list[bool] = []
+    monkeypatch.setattr(scan.Scan, "tell_of_rest", lambda job: told.append(job._not_before > time.monotonic()))
     monkeypatch.setattr(crew._Crew, "_forked", noted)
     watcher = Acting(act=lambda: os.kill(_children(os.getpid())[-1], signal.SIGKILL))
     asked(world, tmp_path, 2, watcher, rate=150.0, network_rate=2.0 * len(world.hosts))
     assert [wait > 0 for wait in waits] == [False, False, True, True]
+    assert told == [False, True]
 
 
 @pytest.mark.parametrize("network_rate", [0.5, 1000.0])
@@ -214,10 +217,10 @@ def taken(here: Field, watcher: Silent | None = None, workers: int = 2) -> Path:
         return job.publish()
 
 
-def limit_workers(what: int, soft: Callable[[int], int], which: slice = slice(None)) -> None:
-    """From now on these workers of this process have no more; the internet they ask is its first child."""
-    for worker in _children(os.getpid())[-2:][which]:
-        resource.prlimit(worker, what, (soft(worker), resource.prlimit(worker, what)[1]))
+def limit_a_worker(what: int, most: int) -> None:
+    """From now on one of the workers of this process has no more."""
+    worker = _children(os.getpid())[-1]
+    resource.prlimit(worker, what, (most, resource.prlimit(worker, what)[1]))
 
 
 def _descriptors(pid: int) -> int:
@@ -232,12 +235,12 @@ def _signal_all(number: int) -> None:
 
 DISTURBED: dict[str, tuple[Callable[[Path], None], type[CensusError], str]] = {
     "one worker cannot write any more": (
-        lambda out: limit_workers(resource.RLIMIT_FSIZE, lambda _: 1024, slice(1)),
+        lambda out: limit_a_worker(resource.RLIMIT_FSIZE, 1024),
         SnapshotError,
         "File too large; whole blocks are kept: make room",
     ),
     "others use up a worker's descriptors": (
-        lambda out: limit_workers(resource.RLIMIT_NOFILE, lambda pid: _descriptors(pid) - 4, slice(1)),
+        lambda out: limit_a_worker(resource.RLIMIT_NOFILE, NO_MORE_FILES),
         CensusError,
         "oo many open files",
     ),

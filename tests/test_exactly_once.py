@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
+import errno
 import json
 import os
+import re
 import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -19,11 +23,13 @@ import pytest
 from census import query, report, scan, snapshot
 from census.cli import INTERRUPTED
 from census.errors import ScanStopped, SnapshotError
-from census.simulate import World
-from tests import exactly_once
-from tests.conftest import Silent, simulated_settings, take
+from census.simulate import Internet, Request, World
+from tests import exactly_once, hostile_servers
+from tests.conftest import Silent, simulated_settings
 from tests.exactly_once import Kindergarten
+from tests.findings import RUN, block
 from tests.test_snapshot import flip, write
+from tests.visits import SLACK, WINDOW_S, most_in_a_window
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -121,8 +127,7 @@ def test_an_output_folder_that_goes_and_comes_back(children: Kindergarten, listi
 def test_out_of_descriptors_is_our_fault_and_no_outcome(children: Kindergarten, listing: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     child = start(children, listing, out, workers=1)
-    used = len(list(Path(f"/proc/{child.pid}/fd").iterdir()))
-    resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (max(used - 2, 8), 4096))
+    resource.prlimit(child.pid, resource.RLIMIT_NOFILE, (exactly_once.NO_MORE_FILES, 4096))
     code, said = child.wait(), child.said()
     assert code in (10, SnapshotError.exit_code), said
     assert "oo many open files" in said and "Traceback" not in said
@@ -156,7 +161,7 @@ def test_two_resumes_of_one_run_at_once(children: Kindergarten, listing: Path, t
 
 def test_two_scans_into_one_output_at_once(children: Kindergarten, listing: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    options = (listing, "-o", out, "--allow-private", "--rate", 400, "--network-rate", 1000)
+    options = (listing, "-o", out, "--allow-private", "--rate", 400, "--network-rate", 1000, "--workers", 2)
     both = [children.start("scan", *options) for _ in range(2)]
     assert [child.wait() for child in both] == [0, 0]
     one, other = snapshot.run_folders(out)
@@ -181,35 +186,113 @@ def test_a_simulated_census_is_resumed_in_its_own_internet(children: Kindergarte
     assert snapshot.verify_all(out, say=lambda line: None) == []
 
 
-class Backwards(datetime):
-    """A clock that is set back by an hour after some readings."""
+def test_two_signals_end_a_scan_that_waits_for_a_connection(children: Kindergarten, tmp_path: Path) -> None:
+    """One lets the connect run out, which here takes half a minute; the second does not."""
+    with hostile_servers.silent() as (ip, port):
+        listing = tmp_path / "targets.txt"
+        listing.write_text(f"{ip}:{port}\n", encoding="utf-8")
+        for workers in (1, 2):
+            out = tmp_path / str(workers)
+            patient = ("--connect-timeout", 30, "--target-timeout", 40, "--workers", workers)
+            child = children.start("scan", listing, "-o", out, "--allow-private", *patient)
+            child.says("targets")
+            os.kill(child.pid, signal.SIGINT)
+            child.says("once more stops at once")
+            os.kill(child.pid, signal.SIGINT)
+            assert child.wait() == INTERRUPTED
+            assert "Traceback" not in child.said() and snapshot.unfinished(out)
+
+
+# --- Clocks ----------------------------------------------------------------------------------------------------------
+
+
+class Jumping(datetime):
+    """A clock that is set forward by five hours after some readings, and then back by ten."""
 
     readings = 0
 
     @classmethod
     def now(cls, tz: Any = None) -> Any:
         cls.readings += 1
-        return datetime.now(tz) - timedelta(hours=cls.readings > 20)
+        return datetime.now(tz) + timedelta(hours=(0, 5, -5)[min(cls.readings // 60, 2)])
 
 
-def test_a_clock_set_back_changes_times_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_clock_that_jumps_changes_times_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not the rate, not the timeouts, not what is asked once more when the run goes on."""
     world = World.load(exactly_once.scenario(tmp_path, 0.05))
-    settings = simulated_settings(world, tmp_path)
+    settings = simulated_settings(world, tmp_path, rate=200.0, network_rate=1e6)
+    stages, requests = scan.Stages.load(settings.geo, simulated=True), list[Request]()
+    monkeypatch.setattr(Jumping, "readings", 0)
     for module in ("census.scan", "census.wire"):
-        monkeypatch.setattr(f"{module}.datetime", Backwards, raising=False)
-    with scan.draft_of(settings, scan.load_targets(settings), tmp_path / "out") as draft:
-        run = asyncio.run(take(draft, world, Silent())).publish()
-    assert Backwards.readings > 20
-    assert snapshot.verify(run) == []
-    outcomes = world.truth()["outcomes"]
+        monkeypatch.setattr(f"{module}.datetime", Jumping)
+    monkeypatch.setattr(time, "time", lambda: Jumping.now().timestamp())
+
+    async def ask(draft: scan.Draft, stop_after: int | None) -> scan.Scan:
+        async with Internet(world, log=True) as internet:
+            watcher = Silent(stop_after=stop_after)
+            job = watcher.job = scan.Scan(draft, stages, watcher, internet.route)
+            try:
+                await job.run()
+            finally:
+                requests.extend(internet.requests)
+        return job
+
+    with scan.draft_of(settings, scan.load_targets(settings), tmp_path / "out") as draft, pytest.raises(ScanStopped):
+        asyncio.run(ask(draft, len(world.hosts) // 2))
+    with snapshot.Draft.resume(tmp_path / "out", draft.run_id) as draft:
+        run = asyncio.run(ask(draft, None)).publish()
+    assert Jumping.readings > 180 and snapshot.verify(run) == []
     with query.connect(tmp_path / "out") as connection:
         rows = query.run_sql(connection, "SELECT outcome, count(*) AS n FROM probes GROUP BY ALL").to_pylist()
         (times,) = query.run_sql(connection, "SELECT finished_at < started_at AS back FROM runs").to_pylist()
-    assert {row["outcome"]: row["n"] for row in rows} == outcomes
+    assert {row["outcome"]: row["n"] for row in rows} == world.truth()["outcomes"]
     assert times == {"back": True}
+    firsts = {(each.ip, each.port): each.at for each in reversed(requests)}
+    assert len(firsts) == len({(each.ip, each.port) for each in requests})
+    assert most_in_a_window(firsts.values()) <= settings.rate * WINDOW_S + 1 + SLACK
+
+
+WALL_CLOCK = {"wire.now", "scan.draft_of", "scan._run_row"}
+"""Where the engine may read a clock that can be set: for what is written down, never for how long or how fast."""
+
+
+def test_no_pace_no_timeout_and_no_order_rests_on_a_clock_that_can_be_set() -> None:
+    found = set()
+    for name in ("pace", "probe", "wire", "scan", "crew", "snapshot", "progress"):
+        tree = ast.parse((ROOT / "census" / f"{name}.py").read_text(encoding="utf-8"))
+        for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)):
+            calls = {ast.unparse(node.func) for node in ast.walk(function) if isinstance(node, ast.Call)}
+            if any(
+                re.fullmatch(r"(.*\.)?(time\.time(_ns)?|datetime\.now|utcnow|today|localtime|gmtime)", call)
+                for call in calls
+            ):
+                found.add(f"{name}.{function.name}")
+    assert found == WALL_CLOCK
 
 
 # --- Damage ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EACCES])
+def test_what_this_machine_cannot_read_now_is_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A damaged block is removed and asked again. This one is whole, and all its hosts have answered."""
+    draft = snapshot.Draft.create(tmp_path, RUN, {}, lambda folder: None)
+    with draft:
+        draft.commit(0, block(0, 8))
+    (path,) = draft.folder.glob("blocks/*")
+    with monkeypatch.context() as patch:
+        patch.setattr(snapshot.pa, "OSFile", lambda name: _fail(OSError(number, os.strerror(number), name)))
+        with pytest.raises(SnapshotError, match=rf"{path}: cannot be read now: {os.strerror(number)}; nothing is lost"):
+            snapshot.Draft.resume(tmp_path, RUN)
+    with snapshot.Draft.resume(tmp_path, RUN) as draft:
+        assert draft.counts().total() == 8
+
+
+def _fail(problem: OSError) -> None:
+    raise problem
+
 
 OTHER = "20261123T000000Z-0000"
 

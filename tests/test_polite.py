@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from bisect import bisect_left
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -18,12 +17,7 @@ from census.model import Finding, Outcome
 from census.simulate import World
 from tests.conftest import Silent
 from tests.exactly_once import scenario
-from tests.visits import CONTACT, RATE, Visit, most_questions, pay, shunned
-
-WINDOW_S = 0.1
-SLACK = 3
-"""Connections more than the rate allows in one window: a request is read a little after its connection was admitted,
-so that some of one window may be read in the next. A burst of a period's share would be ten."""
+from tests.visits import CONTACT, RATE, SLACK, WINDOW_S, Visit, most_in_a_window, most_questions, pay, shunned
 
 
 def test_only_get_and_head_and_only_planned_paths(visit: Visit) -> None:
@@ -69,8 +63,7 @@ def test_the_rate_is_kept_in_every_window(visit: Visit) -> None:
     """Counted at the first request of each host: later ones on the same connection are no new connections."""
     firsts = sorted(min(request.at for request in requests) for requests in visit.heard.values())
     assert len(firsts) > 100
-    most = max(bisect_left(firsts, start + WINDOW_S) - i for i, start in enumerate(firsts))
-    assert most <= RATE * WINDOW_S + 1 + SLACK
+    assert most_in_a_window(firsts) <= RATE * WINDOW_S + 1 + SLACK
     assert len(firsts) / (firsts[-1] - firsts[0]) <= RATE * 1.05
 
 

@@ -6,7 +6,9 @@ import asyncio
 import fcntl
 import pickle
 import time
+from bisect import bisect_left
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -53,6 +55,18 @@ class Visit:
         for request in self.requests:
             found[request.ip, request.port].append(request)
         return found
+
+
+WINDOW_S = 0.1
+SLACK = 3
+"""Connections more than the rate allows in one window: a request is read a little after its connection was admitted,
+so that some of one window may be read in the next. A burst of a period's share would be ten."""
+
+
+def most_in_a_window(moments: Iterable[float]) -> int:
+    """The most of these moments that lie in any WINDOW_S seconds."""
+    ordered = sorted(moments)
+    return max(bisect_left(ordered, start + WINDOW_S) - i for i, start in enumerate(ordered))
 
 
 def most_questions() -> int:
