@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 from census import crew, resources, scan, snapshot
 from census.cli import main as cli
 from census.model import Conversation, Outcome, Target
-from census.simulate import Atlas, Internet, World
+from census.simulate import Atlas, Internet, Request, World
 from tests.conftest import Silent, simulated_settings
 
 BLOCK = 8
@@ -172,14 +172,19 @@ def _answer_for_ever(world: World, log: Path, write: int) -> None:
     log.write_text(json.dumps(asyncio.run(_open(world, write))), encoding="utf-8")
 
 
-async def _open(world: World, write: int) -> list[tuple[str, int, float]]:
+async def _open(world: World, write: int) -> list[tuple[str, int, str, str, float]]:
     over = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, over.set)
     async with Internet(world, log=True) as here:
         with os.fdopen(write, "w") as told:
             told.write(json.dumps(here.doors) + "\n")
         await over.wait()
-    return [(each.ip, each.port, each.at) for each in here.requests]
+    return [(each.ip, each.port, each.line, each.head, each.at) for each in here.requests]
+
+
+def requests_of(log: Path) -> list[Request]:
+    """What an `internet` that has ended was asked, in order."""
+    return [Request(*each) for each in json.loads(log.read_text(encoding="utf-8"))]
 
 
 @contextmanager
@@ -373,13 +378,13 @@ def judge_requests(here: Field, lives: list[Life], log: Path, tally: Tally) -> N
     block_of = {(t.ip, t.port): number for number in order.blocks() for t in order.block(number)}
     asked: dict[tuple[str, int], set[int]] = defaultdict(set)
     starts = [life.at for life in lives]
-    for ip, port, at in json.loads(log.read_text(encoding="utf-8")):
-        if at < starts[0]:
+    for each in requests_of(log):
+        if each.at < starts[0]:
             continue
-        life = sum(start <= at for start in starts) - 1
-        asked[ip, port].add(life)
-        if (ip, port) in lives[life].committed:
-            tally.asked_after_commit.append(f"{ip}:{port} in life {life}, block {block_of[ip, port]}")
+        who, life = (each.ip, each.port), sum(start <= each.at for start in starts) - 1
+        asked[who].add(life)
+        if who in lives[life].committed:
+            tally.asked_after_commit.append(f"{each.ip}:{each.port} in life {life}, block {block_of[who]}")
     tally.asked_again = sum(len(each) - 1 for each in asked.values())
     tally.unasked = [f"{host.ip}:{host.port}" for host in _players(here) if (host.ip, host.port) not in asked]
     tally.asked_beyond_open = list(_beyond_open(lives, asked, block_of))

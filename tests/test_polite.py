@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -14,65 +15,87 @@ import pytest
 from census import probe, scan
 from census.errors import TargetError
 from census.model import Finding, Outcome
+from census.pace import shares
 from census.simulate import World
 from tests.conftest import Silent
 from tests.exactly_once import scenario
-from tests.visits import CONTACT, RATE, SLACK, WINDOW_S, Visit, most_in_a_window, most_questions, pay, shunned
+from tests.visits import (
+    CONTACT,
+    RATE,
+    SLACK,
+    WINDOW_S,
+    Visit,
+    most_in_a_window,
+    most_questions,
+    pay,
+    pay_by_several,
+    short_visit,
+    shunned,
+)
 
 
-def test_only_get_and_head_and_only_planned_paths(visit: Visit) -> None:
+@pytest.fixture(scope="module", params=["one process, the zoo", "two processes"])
+def whole(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Visit:
+    """A whole census with every request that its hosts received."""
+    if request.param == "two processes":
+        return short_visit(tmp_path_factory.mktemp("short"))
+    found: Visit = request.getfixturevalue("visit")
+    return found
+
+
+def test_only_get_and_head_and_only_planned_paths(whole: Visit) -> None:
     planned = set(map(str, scan.Stages.load().questions))
-    lines = {request.line for request in visit.requests}
+    lines = {request.line for request in whole.requests}
     assert {line.rpartition(" ")[0] for line in lines} <= planned
     assert {line.split(" ")[0] for line in lines} <= {"GET", "HEAD"}
     assert {line.split(" ")[2] for line in lines} == {"HTTP/1.1"}
 
 
-def test_no_request_has_a_body_a_credential_or_anything_but_what_is_planned(visit: Visit) -> None:
-    names = {line.split(":")[0].lower() for request in visit.requests for line in request.head.split("\r\n") if line}
+def test_no_request_has_a_body_a_credential_or_anything_but_what_is_planned(whole: Visit) -> None:
+    names = {line.split(":")[0].lower() for request in whole.requests for line in request.head.split("\r\n") if line}
     assert names == {"host", "user-agent", "accept", "accept-encoding"}
-    agents = {re.search(r"(?m)^User-Agent: (.*?)\r?$", request.head)[1] for request in visit.requests}  # type: ignore[index]
+    agents = {re.search(r"(?m)^User-Agent: (.*?)\r?$", request.head)[1] for request in whole.requests}  # type: ignore[index]
     assert len(agents) == 1 and CONTACT in agents.pop()
 
 
-def test_no_model_is_ever_named(visit: Visit) -> None:
+def test_no_model_is_ever_named(whole: Visit) -> None:
     """So that no cloud model is ever asked for: newer servers would call out with their operator's identity."""
-    names = {model.name for host in visit.world.hosts for model in host.truth.models or ()}
-    remote = {m.name for host in visit.world.hosts for m in host.truth.models or () if m.is_remote}
-    sent = "\n".join({f"{request.line}\n{request.head}" for request in visit.requests})
+    names = {model.name for host in whole.world.hosts for model in host.truth.models or ()}
+    remote = {m.name for host in whole.world.hosts for m in host.truth.models or () if m.is_remote}
+    sent = "\n".join({f"{request.line}\n{request.head}" for request in whole.requests})
     assert remote and [name for name in names if len(name) > 3 and name in sent] == []
 
 
-def test_no_host_gets_more_than_the_plans_worst_case(visit: Visit) -> None:
+def test_no_host_gets_more_than_the_plans_worst_case(whole: Visit) -> None:
     most = most_questions()
-    for endpoint, requests in visit.heard.items():
+    for endpoint, requests in whole.heard.items():
         first = Counter(request.line for request in requests)
         assert len(first) <= most, endpoint
         assert len(requests) <= min(probe.Limits().max_requests, most + 1), endpoint
 
 
-def test_an_unknown_host_gets_three_questions(visit: Visit) -> None:
+def test_an_unknown_host_gets_three_questions(whole: Visit) -> None:
     stages = scan.Stages.load()
     unknown = stages.rules.worst_case()["unidentified"]
-    for host in visit.world.hosts:
+    for host in whole.world.hosts:
         if host.plays in ("nginx-welcome", "basic-auth", "server-error", "redirect-away", "catch-all"):
-            assert len(visit.heard[host.ip, host.port]) == unknown, host.plays
+            assert len(whole.heard[host.ip, host.port]) == unknown, host.plays
 
 
-def test_the_rate_is_kept_in_every_window(visit: Visit) -> None:
+def test_the_rate_is_kept_in_every_window(whole: Visit) -> None:
     """Counted at the first request of each host: later ones on the same connection are no new connections."""
-    firsts = sorted(min(request.at for request in requests) for requests in visit.heard.values())
+    firsts = sorted(min(request.at for request in requests) for requests in whole.heard.values())
     assert len(firsts) > 100
     assert most_in_a_window(firsts) <= RATE * WINDOW_S + 1 + SLACK
     assert len(firsts) / (firsts[-1] - firsts[0]) <= RATE * 1.05
 
 
-def test_an_excluded_address_hears_nothing(visit: Visit) -> None:
-    heard = {request.ip for request in visit.requests}
-    wished = set(shunned(visit.world))
+def test_an_excluded_address_hears_nothing(whole: Visit) -> None:
+    heard = {request.ip for request in whole.requests}
+    wished = set(shunned(whole.world))
     assert len(wished) == 2 and heard & wished == set()
-    assert visit.rows("SELECT n_excluded FROM runs") == [{"n_excluded": 2}]
-    assert wished.isdisjoint(row["ip"] for row in visit.rows("SELECT ip FROM probes"))
+    assert whole.rows("SELECT n_excluded FROM runs") == [{"n_excluded": 2}]
+    assert wished.isdisjoint(row["ip"] for row in whole.rows("SELECT ip FROM probes"))
 
 
 def test_requests_to_one_network_are_spread(tmp_path: Path) -> None:
@@ -124,6 +147,32 @@ def test_an_opt_out_during_a_run_holds_for_all_who_are_not_connected(
     assert refused and {row["requests"] for row in refused} == {0}
     if senders == 2:
         assert len(rows) - len(refused) <= 20 + 2
+
+
+class OptingOutOfAll(OptingOut):
+    """The same, told of counts by the workers."""
+
+    def count(self, outcomes: Mapping[str, int], hits: int) -> None:
+        super().count(outcomes, hits)
+        if self.findings >= 20 and not self.told:
+            self.path.write_text("240.0.0.0/4  # all of us, now\n2001:db8::/32\n", encoding="utf-8")
+            self.told = self.findings
+
+
+def test_an_opt_out_during_a_run_reaches_every_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan, "OPT_OUTS_S", 0.0)
+    world = World.load(scenario(tmp_path, 0.1))
+    path = tmp_path / "blocklist.txt"
+    path.write_text("# nobody yet\n", encoding="utf-8")
+    watcher = OptingOutOfAll(path, world)
+    options = {"rate": 60.0, "network_rate": 1000.0, "blocklists": (str(path),)}
+    visit = pay_by_several(world, tmp_path, watcher, **options)
+    rows = visit.rows("SELECT ip, port, outcome FROM probes")
+    refused = {(row["ip"], row["port"]) for row in rows if row["outcome"] == Outcome.BLOCKLISTED_TARGET}
+    assert len(rows) == len(world.hosts) and len(refused) > len(rows) / 4
+    assert refused.isdisjoint(visit.heard)
+    parts = shares(60.0, scan.Settings().senders, 2)
+    assert watcher.told and all(any(part.has(ip) for ip, _ in refused) for part in parts)
 
 
 class Looking:
@@ -209,6 +258,6 @@ def test_an_opt_out_in_ipv6_form_holds_for_the_ipv4_address(looking: Looking) ->
     assert looking.asks("198.51.100.8")
 
 
-def test_the_log_is_in_the_order_of_time(visit: Visit) -> None:
+def test_the_log_is_in_the_order_of_time(whole: Visit) -> None:
     """What the windows above rest on."""
-    assert all(a.at <= b.at for a, b in pairwise(visit.requests))
+    assert all(a.at <= b.at for a, b in pairwise(whole.requests))

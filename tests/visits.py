@@ -16,11 +16,11 @@ from typing import Any
 
 import pytest
 
-from census import probe, query, resources, scan
+from census import crew, probe, query, resources, scan
 from census.model import Conversation
 from census.simulate import Host, Internet, Request, World
 from tests.conftest import Silent, simulated_settings
-from tests.exactly_once import scenario
+from tests.exactly_once import internet, requests_of, scenario
 
 ZOO = resources.data("simulate", "zoo.toml")
 
@@ -117,6 +117,43 @@ def pay(world: World, folder: Path, watcher: Silent | None = None, **options: ob
     return Visit(folder / "out", run, world, tuple(requests), seconds)
 
 
+QUICK_ANIMALS = (
+    "redirect-away",
+    "redirect-loop",
+    "catch-all",
+    "many-models",
+    "changes-between-questions",
+    "basic-auth",
+)
+"""What one sees in the zoo without waiting for anybody."""
+
+
+def pay_by_several(world: World, folder: Path, watcher: Silent | None = None, **options: object) -> Visit:
+    """As `pay`, by two processes, of an internet in a third. Nobody measures single conversations."""
+    settings = simulated_settings(world, folder, contact=CONTACT, **{**TIMEOUTS, **options})
+    stages, log = scan.Stages.load(settings.geo, simulated=True), folder / "requests.json"
+    with internet(world, log) as atlas, scan.draft_of(settings, scan.load_targets(settings), folder / "out") as draft:
+        job = scan.Scan(draft, stages, watcher or Silent(), atlas)
+        crew.run_with(job, 2)
+        run = job.publish()
+    return Visit(folder / "out", run, world, tuple(requests_of(log)), {})
+
+
+def short_visit(folder: Path) -> Visit:
+    """A census by two processes: ordinary hosts, animals that keep nobody waiting, the default scenario in small."""
+    everybody = crowd(folder)
+    hosts = [host for host in everybody.hosts if host.part is not None or host.plays in QUICK_ANIMALS]
+    world = replace(everybody, hosts=tuple(hosts))
+    return pay_by_several(world, folder, rate=RATE, network_rate=1000.0, blocklists=(shunning(world, folder),))
+
+
+def shunning(world: World, folder: Path) -> str:
+    """A blocklist of those who asked not to be asked."""
+    path = folder / "blocklist.txt"
+    path.write_text("".join(f"{ip}  # asked us not to\n" for ip in shunned(world)), encoding="utf-8")
+    return str(path)
+
+
 def zoo_visit(shared: Path) -> Visit:
     """The census of the zoo, made by the first process that wants it and read by the others."""
     with (shared / "zoo.lock").open("w") as lock:
@@ -126,9 +163,7 @@ def zoo_visit(shared: Path) -> Visit:
             folder = shared / "zoo"
             folder.mkdir()
             world = crowd(folder)
-            blocklist = folder / "blocklist.txt"
-            blocklist.write_text("".join(f"{ip}  # asked us not to\n" for ip in shunned(world)), encoding="utf-8")
-            found = pay(world, folder, rate=RATE, network_rate=1000.0, blocklists=(str(blocklist),))
+            found = pay(world, folder, rate=RATE, network_rate=1000.0, blocklists=(shunning(world, folder),))
             kept.write_bytes(pickle.dumps((found.out, found.run, found.requests, found.seconds)))
         out, run, requests, seconds = pickle.loads(kept.read_bytes())
     return Visit(out, run, crowd(shared / "zoo"), requests, seconds)
