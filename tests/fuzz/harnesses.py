@@ -8,7 +8,9 @@ import csv
 import io
 import ipaddress
 import json
+import logging
 import os
+import re
 import shutil
 import tempfile
 import threading
@@ -21,14 +23,34 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import click
 import pyarrow as pa
+from mmdb_writer import MMDBWriter
+from netaddr import IPSet
 
-from census import formats, hostile, locate, manifest, probe, query, schema, snapshot, targets
+from census import (
+    cli,
+    duck,
+    formats,
+    hostile,
+    locate,
+    manifest,
+    probe,
+    query,
+    resources,
+    schema,
+    settings,
+    snapshot,
+    targets,
+)
 from census.choices import REPORT_FORMATS
-from census.errors import QueryError, SnapshotError, TargetError
+from census.errors import DataError, GeoError, QueryError, SnapshotError, TargetError
+from census.identify import Rules
 from census.model import Conversation, Finding, Identity, Model, Outcome, Question, Target
 from census.scan import Stages
+from census.simulate import World
 from census.simulate.misbehave import hostile_names
+from tests.findings import RUN, block
 
 Harness = Callable[[bytes], None]
 
@@ -350,6 +372,189 @@ def read_manifest(data: bytes) -> None:
 
 @cache
 def _manifest_folder() -> Path:
+    return _temporary()
+
+
+@_harness(_lines)
+def blocklist(data: bytes) -> None:
+    """A blocklist excludes all that can be read of it, and what cannot be read is an error that says where."""
+    path = _kept("blocklist.txt", data)
+    rows, problem = targets.read_blocklists([path])
+    if problem is not None:
+        assert str(problem).startswith(str(path)) and not unsafe(str(problem)), str(problem)
+    found = targets.Exclusions.beside(rows, allow_private=True, allow_simulated=True)
+    for network, why in rows[:TARGETS_LOOKED_AT]:
+        for ip in (network[0], network[-1]):
+            assert found.reason(str(ip)), (ip, why)
+
+
+@_harness(lambda: [b'[scan]\nrate = 50.0\nports = "80,443"\nblocklist-file = ["a"]\n', b"[geo.install]\nx = 1\n"])
+def settings_file(data: bytes) -> None:
+    """A settings file is defaults of options that there are, or an error that names it."""
+    path = _kept("census.toml", data)
+    try:
+        found = settings.read_file(cli.main, path)
+    except click.UsageError as problem:
+        assert str(path) in problem.message
+        return
+    assert found.keys() <= cli.main.commands.keys()
+
+
+def _server_files() -> list[bytes]:
+    return [path.read_bytes() for path in sorted(resources.data("servers").glob("*.toml"))]
+
+
+@_harness(_server_files)
+def server_file(data: bytes) -> None:
+    """A server file is rules that can be checked, or an error that names the file."""
+    match = re.search(rb'(?m)^id = "([a-z0-9-]{1,40})"', data)
+    path = _kept(f"servers/{match[1].decode() if match else 'x'}.toml", data)
+    try:
+        rules = Rules.load(path.parent)
+    except DataError as problem:
+        assert path.name in str(problem), str(problem)
+        return
+    finally:
+        path.unlink()
+    assert all(isinstance(problem, str) for problem in rules.check())
+
+
+SCENARIO = b"""about = "a"
+seed = 1
+until = 2026-08-29
+[[inventory]]
+name = "some"
+about = "b"
+must = ["llama"]
+size = [2, 5]
+[[group]]
+about = "c"
+count = 3
+where = ["hosting", "fixed-access"]
+plays = { "ollama-0.32.15" = 2, "refused" = 1 }
+inventory = "some"
+"""
+
+
+@_harness(lambda: [SCENARIO, *(part + b"\n" for part in SCENARIO.split(b"[[inventory]]"))])
+def scenario_file(data: bytes) -> None:
+    """A scenario is a world, or an error that names the file."""
+    counts = [int(digits) for digits in re.findall(rb"count\W*([0-9]{1,18})", data)]
+    if max(counts, default=0) > 1000:
+        return  # a large world is a large world
+    path = _kept("scenario.toml", data)
+    try:
+        world = World.load(path, rules=stages().rules)
+    except DataError as problem:
+        assert path.name in str(problem), str(problem)
+        return
+    assert len(world.targets()) == len(world.hosts)
+
+
+def _databases() -> list[bytes]:
+    tree = MMDBWriter(ip_version=4, database_type="census-fuzz")
+    tree.insert_network(IPSet(["192.0.2.0/24"]), {"country": {"iso_code": "DE"}, "asn": 64500})
+    path = _temporary() / "seed.mmdb"
+    tree.to_db_file(str(path))
+    return [path.read_bytes()]
+
+
+@_harness(_databases)
+def place_database(data: bytes) -> None:
+    """A geolocation database answers, or an error names it. An address always has a place, if an unknown one."""
+    path = _kept("places.mmdb", data)
+    try:
+        locator = locate.Locator.open([path], simulated=True)
+    except GeoError as problem:
+        assert str(path) in str(problem)
+        return
+    try:
+        for ip in ("192.0.2.1", "240.0.0.1", "2001:db8::1", "8.8.8.8"):
+            assert locator.locate(ip).country is None or len(locator.locate(ip).country or "") == 2
+    finally:
+        locator.close()
+
+
+def _block_files() -> list[bytes]:
+    folder = _temporary()
+    with snapshot.Draft.create(folder, RUN, {}, lambda inside: None) as draft:
+        draft.commit(0, block(0, 2))
+        return [path.read_bytes() for path in draft.folder.glob("blocks/*")]
+
+
+@_harness(_block_files)
+def block_file(data: bytes) -> None:
+    """Who goes on with a run takes a block as it was written, and removes one that is not."""
+    draft, name, whole = _one_block()
+    path = draft.folder / "blocks" / name
+    path.write_bytes(data)
+    draft.refresh()
+    assert draft.counts().total() == (2 if data == whole else 0)
+    assert path.exists() == (data == whole)
+
+
+@cache
+def _one_block() -> tuple[snapshot.Draft, str, bytes]:
+    logging.getLogger("census.snapshot").setLevel(logging.CRITICAL)
+    draft = snapshot.Draft.create(_temporary(), RUN, {}, lambda inside: None)
+    atexit.register(draft.close)
+    draft.commit(0, block(0, 2))
+    (path,) = draft.folder.glob("blocks/*")
+    return draft, path.name, path.read_bytes()
+
+
+def _target_sets() -> list[bytes]:
+    path = _temporary() / "targets.npz"
+    lists = (b"192.0.2.1\n", b"198.51.100.0/28\n192.0.2.1, ai.example, tag, 80\n[2001:db8::1]:11434\n")
+    return [_saved(each, path) for each in lists]
+
+
+def _saved(listing: bytes, path: Path) -> bytes:
+    exclusions = targets.Exclusions.load([], allow_simulated=True)
+    targets.read(["-"], ports=(11434,), exclusions=exclusions, stdin=io.BytesIO(listing)).save(path)
+    return path.read_bytes()
+
+
+@_harness(_target_sets)
+def saved_targets(data: bytes) -> None:
+    """The targets that a run has kept are those it began with, or the run is damaged."""
+    path = _kept("targets.npz", data)
+    try:
+        found = targets.TargetSet.load(path)
+    except SnapshotError as problem:
+        assert str(path) in str(problem)
+        return
+    for index in range(min(found.size, TARGETS_LOOKED_AT)):
+        ipaddress.ip_address(found[index].ip)
+
+
+@_harness(_names)
+def sql_words(data: bytes) -> None:
+    """A text in SQL is that text, and a name that name, whatever is in them."""
+    word = data.decode("utf-8", "replace").replace("\0", "")
+    answer = _bare().execute(f"SELECT {duck.text(word)} AS {duck.name(word or 'x')}")
+    assert answer.description and answer.description[0][0] == (word or "x")
+    assert answer.fetchall() == [(word,)]
+
+
+@cache
+def _bare() -> Any:
+    connection = duck.open_duckdb()
+    atexit.register(connection.close)
+    return connection
+
+
+def _kept(name: str, data: bytes) -> Path:
+    """A file of its own with these bytes."""
+    path = _file_folder() / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+@cache
+def _file_folder() -> Path:
     return _temporary()
 
 
