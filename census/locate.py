@@ -38,6 +38,9 @@ NETWORKS_CACHED = 16_384
 RECORDS_SAMPLED = 1000
 """Records read when a database is opened, to see whether its shape is known."""
 
+LOOKS = 20 * RECORDS_SAMPLED
+"""Addresses looked up for them at most: most of a small database says nothing of an address."""
+
 MAX_ASN = 2**32 - 1
 """The largest AS number (RFC 6793); 0 is reserved (RFC 7607)."""
 
@@ -232,11 +235,25 @@ def _licence(file: str, database_type: str) -> tuple[str, str]:
 
 
 def _knows_something(reader: maxminddb.Reader) -> bool:
-    try:
-        sample = [_said(record) for _, record in islice(reader, RECORDS_SAMPLED)]
-    except ValueError:
-        return True  # the library cannot iterate over an entry wider than all of IPv4, such as ::/1, but looks it up
+    sample = [_said(record) for record in islice(_records(reader), RECORDS_SAMPLED)]
     return not sample or any(said != _NOTHING_SAID for said in sample)
+
+
+def _records(reader: maxminddb.Reader) -> Iterator[Any]:
+    """Records by address, from the lowest on, in so many looks at most.
+
+    The library's own iteration knows no entry wider than all of IPv4, and where a damaged tree has a loop its C code
+    writes beyond its memory. Looking up does neither.
+    """
+    bits, kind = (32, IPv4Address) if reader.metadata().ip_version == 4 else (128, IPv6Address)
+    ip = 0
+    for _ in range(LOOKS):
+        if ip >> bits:
+            return
+        record, length = reader.get_with_prefix_len(kind(ip))
+        if record is not None:
+            yield record
+        ip = (ip | (1 << (bits - length)) - 1) + 1
 
 
 def _describe(path: Path, reader: maxminddb.Reader) -> Source:
