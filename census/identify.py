@@ -863,7 +863,14 @@ def _read_example(table: _Table, server: str, ports: tuple[int, ...]) -> Example
 
 
 def _read_replies(table: _Table | None) -> dict[str, bytes]:
-    return {} if table is None else {str(_question(ask)): table.take(ask, _wire) for ask in table.values}
+    return {} if table is None else {_asked(table, ask): table.take(ask, _wire) for ask in table.values}
+
+
+def _asked(table: _Table, ask: str) -> str:
+    try:
+        return str(_question(ask))
+    except ValueError as problem:
+        raise table.error(ask, str(problem)) from None
 
 
 def _read_expectation(table: _Table, server: Any) -> Expectation:

@@ -14,7 +14,6 @@ import json
 import re
 import socket
 import sys
-import zipfile
 import zlib
 from bisect import bisect_right
 from collections import Counter, defaultdict
@@ -409,7 +408,7 @@ def _excluded_line(where: str, body: str, reason: str | None) -> tuple[Network, 
     if reason is None:
         return TargetError(f"{where}: {_quoted(body)} does not say why; write `# RFC …` or `# opt-out DATE` after it")
     try:
-        return _unmapped(_network(body)), hostile.printable(reason, SHOWN_CHARS)
+        return _unmapped(_network(_plain(body))), hostile.printable(reason, SHOWN_CHARS)
     except _Bad as problem:
         return TargetError(f"{where}: {problem}")
 
@@ -474,13 +473,18 @@ def _quoted(text: str) -> str:
     return f"'{hostile.printable(text, SHOWN_CHARS)}'"
 
 
-def _line(body: bytes) -> _Line:
-    """Read one line without its comment. Raises _Bad."""
-    text = body.decode("utf-8", "replace").replace("\t", " ")
+def _plain(text: str) -> str:
+    """A line that can be shown as it is. Raises _Bad."""
     if len(text) > MAX_LINE_CHARS:
         raise _Bad(f"{_quoted(text)} is longer than {MAX_LINE_CHARS} characters; one target a line")
     if not text.isprintable() or "\ufffd" in text:
         raise _Bad(f"{_quoted(text)} holds characters that do not print; a list is plain UTF-8 text")
+    return text
+
+
+def _line(body: bytes) -> _Line:
+    """Read one line without its comment. Raises _Bad."""
+    text = _plain(body.decode("utf-8", "replace").replace("\t", " "))
     if "://" in text:
         return _url(text)
     if "," in text:
@@ -1145,7 +1149,7 @@ class TargetSet:
                 )
                 targets = cls(parts, tuple(meta["domains"]), _Counts(*meta["counts"]))
             intact = targets.digest == meta["digest"]
-        except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as problem:
+        except Exception as problem:  # of a damaged file, zipfile and numpy raise whatever they came upon
             raise SnapshotError(f"{path}: the saved target set cannot be read ({problem})") from None
         if not intact:
             raise SnapshotError(f"{path}: the saved target set is damaged (its digest differs)")

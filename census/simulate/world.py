@@ -13,6 +13,7 @@ import ipaddress
 import tomllib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 from functools import cached_property
@@ -335,8 +336,9 @@ class _Cast:
 
     def hosts(self) -> Iterator[Host]:
         for number, group in enumerate(self._scenario.groups):
-            for index, each in enumerate(self._members(group)):
-                yield from self._machine(each, Random(f"{self._scenario.seed}/{number}/{index}"))
+            with _told_of(f"data/simulate/{self._file}", f"group '{group.about}'"):
+                for index, each in enumerate(self._members(group)):
+                    yield from self._machine(each, Random(f"{self._scenario.seed}/{number}/{index}"))
 
     def _members(self, group: Group) -> Iterator[Group]:
         """The group as often as it counts; one that plays `decoy/*`, with each of these decoys in turn."""
@@ -521,9 +523,26 @@ def _go_time(moment: int, offset: str) -> str:
 # --- Reading -------------------------------------------------------------------------------------------------------
 
 
+_MISUSE: Final = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError)
+"""What a value of a type or size that nobody expected ends in."""
+
+
+@contextmanager
+def _told_of(file: str, where: str) -> Iterator[None]:
+    try:
+        yield
+    except _MISUSE as problem:
+        raise DataError(f"{file}: {where}: {problem!r}; the head of internet.toml says what may be here") from None
+
+
 def _read_scenario(path: Path, seed: int | None) -> Scenario:
     file = f"data/simulate/{path.name}"
     values = _toml(path)
+    with _told_of(file, "top"):
+        return _scenario(file, values, seed)
+
+
+def _scenario(file: str, values: dict[str, Any], seed: int | None) -> Scenario:
     _only(file, "", values, ("about", "seed", "until", "versions", "inventory", "group"))
     inventories = {one.name: one for one in (_inventory(file, entry) for entry in values.get("inventory", []))}
     sites = tuple(_sites(resources.data("simulate", "networks.toml")))
@@ -594,6 +613,11 @@ def _weights(value: Any) -> dict[str, int]:
 
 def _inventory(file: str, values: dict[str, Any]) -> Inventory:
     where = f"inventory '{values.get('name', '?')}'"
+    with _told_of(file, where):
+        return _read_inventory(file, where, values)
+
+
+def _read_inventory(file: str, where: str, values: dict[str, Any]) -> Inventory:
     _only(file, where, values, ("name", "about", "from", "size", "families", "must", "cloud", "running", "hostile"))
     low, high = values.get("size", (0, 0))
     return Inventory(
