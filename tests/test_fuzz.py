@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import sys
+import zlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from census import hostile
-from tests.fuzz.harnesses import HARNESSES, seeds, unsafe
+from census import hostile, resources, targets
+from census.errors import DataError, SnapshotError, TargetError
+from census.identify import Rules
+from census.simulate import World
+from tests.fuzz.harnesses import HARNESSES, SCENARIO, seeds, unsafe
 
 EXAMPLES = {"answer": 25, "sql": 25, "conclude": 12}
 """Inputs for a harness that costs milliseconds; the others get 80."""
@@ -64,3 +70,63 @@ def test_every_invisible_character_is_shown() -> None:
     """Musical, shorthand and hieroglyphic format characters went through unseen: two names could look alike."""
     everything = "".join(map(chr, range(sys.maxunicode + 1)))
     assert not unsafe(hostile.printable(everything, len(everything)))
+
+
+def test_a_control_character_of_a_blocklist_is_shown_and_not_sent(tmp_path: Path) -> None:
+    """Escape sequences of a list that somebody sends went to the operator's terminal."""
+    path = tmp_path / "opt-outs.txt"
+    path.write_text("192.0.2.0\x1b[2J%25\n", encoding="utf-8")
+    with pytest.raises(TargetError, match=r"opt-outs\.txt:1: '192\.0\.2\.0\\x1b\[2J%25' holds characters") as refused:
+        targets.Exclusions.load([path])
+    assert not unsafe(str(refused.value))
+
+
+def test_a_kept_target_set_of_another_kind_of_zip_is_damaged(tmp_path: Path) -> None:
+    """zipfile and numpy raise more than they say: here NotImplementedError."""
+    whole = seeds("saved_targets")[0]
+    at = whole.index(b"PK\x01\x02") + 6
+    path = tmp_path / "targets.npz"
+    path.write_bytes(whole[:at] + b"\x72\x00" + whole[at + 2 :])
+    with pytest.raises(
+        SnapshotError, match=r"targets\.npz: the saved target set cannot be read \(zip file version 11\.4"
+    ):
+        targets.TargetSet.load(path)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "where"),
+    [
+        ((b"size = [2, 5]", b"size = [2]"), "inventory 'some': ValueError"),
+        ((b'[[inventory]]\nname = "some"', b'[inventory]\nname = "some"'), "top: "),
+        ((b"count = 3", b'count = "3"'), "group 'c': TypeError"),
+        ((b'"refused" = 1', b'"refused" = "1"'), "group 'c': TypeError"),
+    ],
+)
+def test_a_scenario_says_where_a_value_is_of_the_wrong_type(
+    tmp_path: Path, wrong: tuple[bytes, bytes], where: str
+) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(SCENARIO.replace(*wrong))
+    with pytest.raises(DataError, match=f"^data/simulate/mine.toml: {where}"):
+        World.load(path)
+
+
+def test_an_example_may_not_be_asked_what_no_server_may_be_asked(tmp_path: Path) -> None:
+    whole = (resources.data("servers", "exo.toml")).read_text("utf-8")
+    (tmp_path / "exo.toml").write_text(whole.replace('"GET /v1/models" =', '"GET1v/ /models" =', 1), encoding="utf-8")
+    with pytest.raises(DataError, match=r"exo\.toml: example\[0\]\.replies\.GET1v/ /models: .* may not be asked"):
+        Rules.load(tmp_path)
+
+
+LOOPED_TREE = (
+    "eNpdzElOwzAUANBPGigzLRQICyRfAA7BIEqjnICF5dhuMDR25AGRnKZlyyk4AHcAdqzYsGND+Asm6+vpjwZIAObgywigg0mMzqMLaPdXfwld"
+    "RlfQVXQNXUc30B7aRzfRLXSAbqM7aBu7AENM/r4zboL2th4qZyg3Qh6dnD6TRdI/Zk7ffby/ECADsjfdv398y9htprQ45KZ8Hel2l+LxQ5Ja"
+    "yY0V1KlGzpKRquiNtE4ZPYszwTzLmZPU15VMudQuuINxaJrzCdNFYIV0EF/kSjNb07GxJfO0ZFfGfv8R/Z8q/TOdpkI6blXl2+IpzYOaCCor"
+    "wy/j6LpT1J+z7l1S"
+)
+"""A geolocation database whose damaged tree leads back to itself: iterating over it, the library's C code wrote beyond
+its memory and ended the process."""
+
+
+def test_a_damaged_geolocation_database_ends_no_process() -> None:
+    HARNESSES["place_database"](zlib.decompress(base64.b64decode(LOOPED_TREE)))

@@ -59,7 +59,7 @@ def run(name: str, seconds: int) -> Run:
         r"#(\d+)\s", done.stderr
     )
     edges = re.findall(r"cov: (\d+)", done.stderr)
-    words = f"exit code {done.returncode}\n{done.stderr[-3000:]}"
+    words = f"exit code {done.returncode}\n{done.stdout[-3000:]}{done.stderr[-2000:]}"
     return Run(name, int((executed or [0])[-1]), int((edges or [0])[-1]), done.returncode != 0, words)
 
 
