@@ -1040,7 +1040,7 @@ class _Columns:
 
     def of(self, entry: dict[str, Any]) -> dict[str, Any]:
         """Column -> value for what an entry says; `extra` columns are gathered under `extra`."""
-        rest, values = entry.copy(), {}
+        rest, values = entry.copy(), dict[str, Any]()
         for key, fields in self._own:
             if key in rest:
                 _put(values, fields, rest)
