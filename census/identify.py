@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import difflib
 import html
+import marshal
 import re
 import tomllib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
@@ -939,7 +940,8 @@ def _as_time(value: Any) -> datetime | None:
             time = datetime.fromisoformat(value[:-1])
             return time if time.tzinfo is None and time.year > 1 else None
         time = datetime.fromisoformat(value)
-        return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo and time.year > 1 else None
+        ahead = time.utcoffset()
+        return time.replace(tzinfo=None) - ahead if ahead is not None and time.year > 1 else None
     except (ValueError, OverflowError):
         return None
 
@@ -998,6 +1000,10 @@ _COLUMNS: Final[dict[str, Callable[[Any], Any]]] = {
 """Column of `Model` -> how its value is read. A value of the wrong type is unknown."""
 
 
+_OWN: Final = frozenset({_as_time, _as_unix})
+"""Readers of what hosts do not share, though they have the same model."""
+
+
 def _mapped(mapping: Mapping[str, Any]) -> Callable[[Any], Any]:
     return lambda value: mapping.get(value) if isinstance(value, str) else None
 
@@ -1009,24 +1015,57 @@ def _stripped(prefix: str, own: Callable[[Any], Any]) -> Callable[[Any], Any]:
 _Plain = tuple[str, str, Callable[[Any], Any]]
 """A column, the key that holds it, and how the value there is read."""
 
+ENTRIES_REMEMBERED: Final = 4096
+"""Entries of lists kept with what they say: most models are on many hosts, alike but for their times."""
+
+ENTRY_BYTES: Final = 1024
+"""Longer entries are read anew each time: what strangers send must not fill memory. Real ones have some 400."""
+
 
 class _Columns:
     """The fields of a listing, arranged so that an entry is read quickly.
 
-    Most are one key, or two keys below the same outer one, and nothing follows from their absence. These are read
-    together; the others, and `extra` columns, whose order is kept, one by one.
+    What an entry says beside its times is remembered, by all that stands in it beside them. Most fields are one key,
+    or two keys below the same outer one, and nothing follows from their absence. These are read together; the others,
+    and `extra` columns, whose order is kept, one by one.
     """
 
     def __init__(self, fields: tuple[Field, ...]) -> None:
+        keys = dict.fromkeys(one.path[0] for one in fields if one.value in _OWN and len(one.path) == 1)
+        own = [one for one in fields if one.path[0] in keys]
+        self._own = tuple((key, _plain([one for one in own if one.path == (key,)], ())) for key in keys)
+        if any(len(one.path) > 1 or one.extra or not _is_silent(one.value) for one in own):
+            self._own, own = (), []
+        fields = tuple(one for one in fields if one not in own)
         plain = [one for one in fields if len(one.path) in (1, 2) and not one.extra and _is_silent(one.value)]
         self._one: tuple[_Plain, ...] = _plain(plain, ())
         outer = dict.fromkeys(one.path[0] for one in plain if len(one.path) == 2)
         self._two = tuple((key, _plain(plain, (key,))) for key in outer)
         self._other = tuple(one for one in fields if one not in plain and not one.extra)
         self._extra = tuple((one.extra, one.read) for one in fields if one.extra)
+        self._remembered: dict[bytes, dict[str, Any]] = {}
 
     def of(self, entry: dict[str, Any]) -> dict[str, Any]:
         """Column -> value for what an entry says; `extra` columns are gathered under `extra`."""
+        rest, values = entry.copy(), dict[str, Any]()
+        for key, fields in self._own:
+            if key in rest:
+                _put(values, fields, rest)
+                del rest[key]
+        return {**self._rest(rest), **values}
+
+    def _rest(self, entry: dict[str, Any]) -> dict[str, Any]:
+        mark = marshal.dumps(entry, 0)  # tells 1 from true and 1.0, which a comparison would not
+        values = self._remembered.get(mark)
+        if values is None:
+            values = self._read(entry)
+            if len(mark) <= ENTRY_BYTES:
+                if len(self._remembered) >= ENTRIES_REMEMBERED:
+                    self._remembered.clear()
+                self._remembered[mark] = values
+        return values
+
+    def _read(self, entry: dict[str, Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
         _put(values, self._one, entry)
         for key, below in self._two:
@@ -1295,7 +1334,7 @@ class _Index:
     def view(self, reply: Reply) -> View:
         """A reply, read; the very view of an earlier one where they differ in nothing that is judged."""
         asked, headers = reply.question, reply.headers
-        same = tuple([name if name in _VARYING_NAMES else (name, value) for name, value in headers])
+        same = tuple([pair[0] if pair[0] in _VARYING_NAMES else pair for pair in headers])
         head = self._head(asked.method, asked.path, reply.scheme, reply.status, reply.status_line, same)
         return self._short(head, reply.body) if len(reply.body) <= SHORT else View(reply, head)
 

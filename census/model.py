@@ -6,13 +6,44 @@ Times are UTC `datetime`s without a zone. Unknown is None, never 0, "" or a gues
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import MISSING, Field, dataclass, field, fields, make_dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Literal
+from functools import wraps
+from typing import Any, Literal, TypeVar
 
 Scheme = Literal["http", "https"]
 Auth = Literal["open", "key-required", "refused", "login-page"]
+
+
+Noun = TypeVar("Noun")
+
+
+def _quick(noun: type[Noun]) -> type[Noun]:
+    """The same frozen dataclass, made in half the time or less: every host costs a dozen nouns.
+
+    A frozen one sets each field through `object.__setattr__`. Here it is born as an instance of a class with the same
+    slots that is not frozen, gets its fields as any object does, and takes its own class last.
+    """
+    draft = make_dataclass(noun.__name__, [one.name for one in fields(noun)], slots=True)  # type: ignore[arg-type]
+    known: dict[str, Any] = {"become": object.__setattr__, "draft": draft, "noun": noun, "MISSING": MISSING}
+    lines = [_line(one, known) for one in fields(noun)]  # type: ignore[arg-type]
+    heads, sets = ", ".join(head for head, _ in lines), "\n ".join(text for _, text in lines)
+    exec(f"def made(self, {heads}):\n become(self, '__class__', draft)\n {sets}\n self.__class__ = noun", known)
+    noun.__init__ = wraps(noun.__init__)(known["made"])  # type: ignore[method-assign]
+    return noun
+
+
+def _line(one: Field[Any], known: dict[str, Any]) -> tuple[str, str]:
+    """A field as a parameter, and as it is set; its default goes to `known`."""
+    name, value = one.name, one.name
+    if one.default_factory is not MISSING:
+        known[f"new_{name}"] = one.default_factory
+        value = f"new_{name}() if {name} is MISSING else {name}"
+    elif one.default is MISSING:
+        return name, f"self.{name} = {name}"
+    known[f"default_{name}"] = one.default
+    return f"{name}=default_{name}", f"self.{name} = {value}"
 
 
 class Outcome(StrEnum):
@@ -43,6 +74,7 @@ class Outcome(StrEnum):
     """Anything else, with its text: an unreachable network, a fault of our own."""
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Target:
     """One endpoint to ask.
@@ -67,6 +99,7 @@ class Target:
         return f"[{self.ip}]:{self.port}" if ":" in self.ip else f"{self.ip}:{self.port}"
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Question:
     """One request the census may send: method and path, nothing else. `str()` gives `GET /api/tags`."""
@@ -84,6 +117,7 @@ class Question:
         return cls(method, path)
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Reply:
     """What one question was answered with, byte for byte as far as the bounds allow.
@@ -112,6 +146,7 @@ class Reply:
         return next((value for key, value in self.headers if key.lower() == wanted), None)
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Certificate:
     """A TLS certificate as presented: recorded, not trusted. Fields are None where it cannot be parsed."""
@@ -124,6 +159,7 @@ class Certificate:
     not_after: datetime | None = None
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """All that passed between the census and one target.
@@ -152,6 +188,7 @@ Plan = Callable[[Target, Sequence[Reply]], Question | None]
 """The next question for a target, given the replies so far; None ends the conversation."""
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Model:
     """A model as its server declares it. None where this server or version does not say.
@@ -196,6 +233,7 @@ class Model:
     extra: tuple[tuple[str, str], ...] = ()
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Which server program answers at an endpoint, by which rule, and what it serves.
@@ -224,6 +262,7 @@ class Identity:
     near: tuple[str, ...] = ()
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Lineage:
     """What a model's name and metadata say of where it comes from. None is unknown.
@@ -260,6 +299,7 @@ class Lineage:
     rules: tuple[str, ...] = ()
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where an address is, and what kind of network it is in. All None without a database.
@@ -282,6 +322,7 @@ class Place:
     place_source: str | None = field(default=None, compare=False)
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Doubt:
     """How far a host's answers are to be doubted: 0 not, 1 weakly, 2 strongly; and why (reason ids)."""
@@ -290,6 +331,7 @@ class Doubt:
     reasons: tuple[str, ...] = ()
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Together:
     """A reason to doubt that no host shows alone: so many hosts of one run, in so many systems, with one inventory.
@@ -308,6 +350,7 @@ class Together:
     source: str
 
 
+@_quick
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Everything the census concludes of one conversation: the last noun before the snapshot."""

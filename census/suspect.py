@@ -10,12 +10,13 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -96,11 +97,8 @@ class Case:
         self._headers: dict[str, list[str]] = {}
         self._bodies: dict[str, Any] = {}
         self._kinds: dict[str, list[dict[str, Any]]] = {}
-
-    @cached_property
-    def by_ask(self) -> dict[str, Reply]:
+        self.by_ask = {f"{reply.question.method} {reply.question.path}": reply for reply in replies}
         """The latest reply to each question, by its text."""
-        return {f"{reply.question.method} {reply.question.path}": reply for reply in self.replies}
 
     def headers(self, name: str) -> list[str]:
         """The values of a header (its name in lower case) over all replies, in lower case."""
@@ -130,11 +128,22 @@ class Case:
         """The server's own time when it answered a question; None when it does not say."""
         reply = self.by_ask.get(ask)
         text = reply.header("date") if reply is not None else None
-        try:
-            time = parsedate_to_datetime(text) if text else None
-            return time.astimezone(UTC).replace(tzinfo=None) if time is not None and time.tzinfo else None
-        except (ValueError, OverflowError):
-            return None
+        return (_clock(text) if len(text) <= CLOCK_TEXT else _read_clock(text)) if text else None
+
+
+CLOCK_TEXT: Final = 64
+"""Characters of a date whose reading is remembered: hosts asked in the same second say the same."""
+
+
+def _read_clock(text: str) -> datetime | None:
+    try:
+        time = parsedate_to_datetime(text)
+        return time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else None
+    except (ValueError, OverflowError):
+        return None
+
+
+_clock = lru_cache(1024)(_read_clock)
 
 
 def _parsed(reply: Reply) -> Any:
@@ -205,7 +214,7 @@ def _content_type(case: Case, w: With) -> bool:
 
 
 def _spaced_json(case: Case, w: With) -> bool:
-    return any(_SPACED.match(reply.body[:256]) for reply in case.replies if reply.status == 200)
+    return True in [reply.status == 200 and bool(_SPACED.match(reply.body, 0, 256)) for reply in case.replies]
 
 
 def _key_order(case: Case, w: With) -> bool:
@@ -229,33 +238,34 @@ def _keys_present(case: Case, w: With) -> bool:
 
 
 def _go_time(case: Case, w: With) -> bool:
-    return any(m.modified_at_raw and not _GO_TIME.fullmatch(m.modified_at_raw) for m in case.models)
+    texts = [m.modified_at_raw for m in case.models if m.modified_at_raw]
+    return None in map(_GO_TIME.fullmatch, texts)
 
 
 # --- Digests ---------------------------------------------------------------------------------------------------------
 
 
-def _digest_shape(case: Case, w: With) -> bool:
-    return any(m.digest is not None and not _HEX64.fullmatch(m.digest) for m in case.models)
+def _digest_shape(m: Model, w: With) -> bool:
+    return m.digest is not None and not _HEX64.fullmatch(m.digest)
 
 
 def _digests_alike(case: Case, w: With) -> bool:
     """Two different digests that agree in a run of 12 digits at one place: chance has 2^-48 for it."""
-    digests = {m.digest for m in case.models if m.digest and len(m.digest) >= 64}
-    if len(digests) < 2:
+    if len(case.models) < 2:
         return False
-    return len(set().union(*map(_runs, digests))) < len(digests) * len(_PLACES)
+    digests = {m.digest for m in case.models if m.digest and len(m.digest) >= 64}
+    return len(digests) > 1 and len(set[str]().union(*map(_runs, digests))) < len(digests) * len(_PLACES)
 
 
 @lru_cache(4096)
-def _runs(digest: str) -> tuple[tuple[int, str], ...]:
-    """The runs of a digest with their places; remembered, since most models are on many hosts."""
-    return tuple((at, digest[at : at + _RUN]) for at in _PLACES)
+def _runs(digest: str) -> tuple[str, ...]:
+    """The runs of a digest, each after its place; remembered, since most models are on many hosts."""
+    return tuple(f"{at}:{digest[at : at + _RUN]}" for at in _PLACES)
 
 
 def _digest_of_two(case: Case, w: With) -> bool:
     kinds: dict[str, tuple[Any, ...]] = {}
-    for m in case.models:
+    for m in case.models if len(case.models) > 1 else ():
         kind = (m.family_raw, m.parameter_size, m.quantization, m.size_bytes)
         if m.digest and kinds.setdefault(m.digest, kind) != kind:
             return True
@@ -294,6 +304,8 @@ def _route_missing(case: Case, w: With) -> bool:
 
 
 def _times_equal(case: Case, w: With) -> bool:
+    if len(case.models) < w["at_least"]:
+        return False
     digests: dict[str, set[str]] = {}
     for m in case.models:
         if m.modified_at_raw and m.digest and "." in m.modified_at_raw:
@@ -303,6 +315,8 @@ def _times_equal(case: Case, w: With) -> bool:
 
 def _times_stepped(case: Case, w: With) -> bool:
     """Equal steps to the millisecond. Whole seconds are left out: jobs run by the clock and coarse disks make them."""
+    if len(case.models) < w["at_least"]:
+        return False
     times = [m.modified_at for m in case.models if m.modified_at and "." in (m.modified_at_raw or "")]
     if len(times) < w["at_least"]:
         return False
@@ -312,9 +326,10 @@ def _times_stepped(case: Case, w: With) -> bool:
 
 
 def _not_newest_first(case: Case, w: With) -> bool:
-    if case.version is None or not case.version.holds(w["since"]):
+    models = case.identity.models or ()
+    if len(models) < 2 or case.version is None or not case.version.holds(w["since"]):
         return False
-    times = [m.modified_at for m in case.identity.models or () if m.modified_at]
+    times = [m.modified_at for m in models if m.modified_at]
     risen = [(a, b) for a, b in pairwise(times) if a < b]
     return any(a.replace(microsecond=0) < b.replace(microsecond=0) for a, b in risen)
 
@@ -345,12 +360,9 @@ def _created_elsewhen(case: Case, w: With) -> bool:
 # --- What is in the inventory ----------------------------------------------------------------------------------------
 
 
-def _bits_per_weight(case: Case, w: With) -> bool:
-    for m in case.models:
-        weights = _parameters(m.parameter_size)
-        if weights and m.size_bytes and not w["low"] <= 8 * m.size_bytes / weights <= w["high"]:
-            return True
-    return False
+def _bits_per_weight(m: Model, w: With) -> bool:
+    weights = _parameters(m.parameter_size)
+    return bool(weights and m.size_bytes and not w["low"] <= 8 * m.size_bytes / weights <= w["high"])
 
 
 @lru_cache(4096)
@@ -364,33 +376,33 @@ def _parameters(text: str | None) -> float | None:
 
 def _bait(case: Case, w: With) -> bool:
     text = b"\n".join([reply.body for reply in case.replies])
-    return any(word in text for word in w["bytes"])
-
-
-def _names(case: Case, w: With) -> bool:
-    names = "\n".join([m.name for m in case.models]).lower()
-    if not any(part in names for part in w["parts"]):
-        return False
-    marked = sum(any(part in m.name.lower() for part in w["parts"]) for m in case.models)
-    return bool(marked >= w["share"] * len(case.models))
-
-
-def _official(case: Case, w: With) -> bool:
-    known: Mapping[str, Any] = w["official"]
-    for m in case.models:
-        entry = known.get(m.name.lower())
-        if entry and m.family_raw and not (m.family_raw in entry["families"] and m.parameter_size in entry["sizes"]):
+    for word in w["bytes"]:  # noqa: SIM110 - the generator of an any(...) would cost as much as the search
+        if word in text:
             return True
     return False
 
 
+def _names(m: Model, w: With) -> bool:
+    name = m.name.lower()
+    return any(part in name for part in w["parts"])
+
+
+def _official(m: Model, w: With) -> bool:
+    entry = w["official"].get(m.name.lower())
+    return bool(
+        entry and m.family_raw and not (m.family_raw in entry["families"] and m.parameter_size in entry["sizes"])
+    )
+
+
 def _inventory(case: Case, w: With) -> bool:
-    return any(_is_stock(case, stock) for stock in w["inventories"])
+    n = len(case.models)
+    possible = [stock for stock in w["inventories"] if len(stock["models"]) == n]
+    return bool(possible) and any(_is_stock(case, stock) for stock in possible)
 
 
 def _is_stock(case: Case, stock: With) -> bool:
     """The models are exactly these, at this version if one is given. Digests and times may be given by their start."""
-    if stock.get("version") not in (None, case.identity.version) or len(case.models) != len(stock["models"]):
+    if stock.get("version") not in (None, case.identity.version):
         return False
     return all(any(_is_model(m, wanted) for m in case.models) for wanted in stock["models"])
 
@@ -414,7 +426,18 @@ def _answers_nonsense(case: Case, w: With) -> bool:
     return case.identity.server not in w["dialects"] or any(body == case.body(ask) for ask in w["lists"])
 
 
-TESTS: Mapping[str, Callable[[Case, With], bool]] = {
+OF_MODEL: Mapping[str, Callable[[Model, With], bool]] = {
+    "digest-shape": _digest_shape,
+    "bits-per-weight": _bits_per_weight,
+    "names": _names,
+    "official": _official,
+}
+"""Tests that see one model and nothing else of the host, nor its times: many hosts have the same, so the outcome is
+remembered. Such a sign is there when one model has it, or the `share` of them that the reason names."""
+
+
+TESTS: Mapping[str, Callable[[Any, With], bool]] = {
+    **OF_MODEL,
     "header": _header,
     "protocol": _protocol,
     "content-type": _content_type,
@@ -423,7 +446,6 @@ TESTS: Mapping[str, Callable[[Case, With], bool]] = {
     "keys-beside": _keys_beside,
     "keys-present": _keys_present,
     "go-time": _go_time,
-    "digest-shape": _digest_shape,
     "digests-alike": _digests_alike,
     "digest-of-two": _digest_of_two,
     "field-before": _field_before,
@@ -436,14 +458,11 @@ TESTS: Mapping[str, Callable[[Case, With], bool]] = {
     "expired": _expired,
     "created-frozen": _created_frozen,
     "created-elsewhen": _created_elsewhen,
-    "bits-per-weight": _bits_per_weight,
     "bait": _bait,
-    "names": _names,
-    "official": _official,
     "inventory": _inventory,
     "answers-nonsense": _answers_nonsense,
 }
-"""Every test a reason may name."""
+"""Every test a reason may name. It sees a Case, or a Model where it is one OF_MODEL."""
 
 OF_SHAPE: Final = frozenset({
     "header", "protocol", "content-type", "key-order", "keys-beside", "keys-present",
@@ -509,14 +528,40 @@ class Reason:
     examples: tuple[Example, ...] = ()
 
 
-_Judged = tuple[int, Callable[[Case, With], bool], With]
+_Judged = tuple[int, Callable[[Any, With], bool], With]
 """The place of a reason among all, its test, and what that needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Applying:
+    """The reasons that apply to a claim, by what their tests see.
+
+    Attributes:
+        of_model: the place of a reason, and the share of the models that must have its sign.
+    """
+
+    of_shape: tuple[_Judged, ...]
+    of_model: tuple[tuple[int, float], ...]
+    others: tuple[_Judged, ...]
+
 
 SHAPES_REMEMBERED: Final = 1024
 """Shapes of conversations kept with the reasons they give. A census of the world sees a few hundred."""
 
 SHAPED_BYTES: Final = 32 << 10
 """Bodies of a conversation beyond which its shape is not kept: what strangers send must not fill memory."""
+
+SHORT_BODY: Final = 128
+"""Bytes of a body whose shape is remembered by itself: versions, empty lists."""
+
+MODELS_REMEMBERED: Final = 4096
+"""Models kept with their signs. A host's models are mostly those of many."""
+
+MODEL_TEXT: Final = 512
+"""Characters of a model that is kept; real ones have some 100."""
+
+_SEEN = attrgetter("name", "digest", "family_raw", "parameter_size", "size_bytes")
+"""All that the tests OF_MODEL see."""
 
 EARLY_REMEMBERED: Final = 4096
 """Verdicts of a plan that were not asked for again: conversations that broke off."""
@@ -560,10 +605,10 @@ class Suspicions:
     reasons: tuple[Reason, ...]
     nonsense: Nonsense
     together: tuple[Together, ...] = ()
-    _applying: dict[tuple[str, bool], tuple[tuple[_Judged, ...], ...]] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _applying: dict[tuple[str, bool], _Applying] = field(default_factory=dict, init=False, repr=False, compare=False)
     _shapes: dict[Hashable, tuple[int, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _bodies: dict[bytes, Hashable] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _signs: dict[Hashable, tuple[int, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _early: dict[int, tuple[Identity, tuple[Reply, ...], Doubt]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -590,19 +635,22 @@ class Suspicions:
 
     def _judge(self, replies: Sequence[Reply], identity: Identity, reading: Reading | None) -> Doubt:
         if identity.server is None:
-            return Doubt()
+            return NO_DOUBT
         read = reading or _Unread
         case = Case(replies, identity, read.body)
-        of_shape, others = self._about(identity.server, bool(identity.proxy))
-        found = (*self._by_shape(case, of_shape, read.head), *_holding(others, case))
+        mine = self._about(identity.server, bool(identity.proxy))
+        found = [*self._by_shape(case, mine.of_shape, read), *self._by_model(case.models, mine.of_model)]
+        found += _holding(mine.others, case)
+        if not found:
+            return NO_DOUBT
         given = [self.reasons[place] for place in sorted(found)]
-        return Doubt(max(r.strength for r in given), tuple(r.id for r in given)) if given else Doubt()
+        return Doubt(max(r.strength for r in given), tuple(r.id for r in given))
 
-    def _by_shape(self, case: Case, judged: tuple[_Judged, ...], head: Callable[[Reply], Hashable]) -> tuple[int, ...]:
+    def _by_shape(self, case: Case, judged: tuple[_Judged, ...], read: Reading | type[_Unread]) -> tuple[int, ...]:
         """The places of the reasons that hold, found once for all conversations of one shape."""
-        if sum(len(reply.body) for reply in case.replies) > SHAPED_BYTES:
+        if sum([len(reply.body) for reply in case.replies]) > SHAPED_BYTES:
             return _holding(judged, case)
-        heard = tuple([(head(reply), _shape(case.read(reply))) for reply in case.replies])
+        heard = tuple([(read.head(reply), self._shape_of(reply, read)) for reply in case.replies])
         shape = (case.identity.server, bool(case.identity.proxy), case.identity.version, bool(case.models), heard)
         found = self._shapes.get(shape)
         if found is None:
@@ -610,17 +658,42 @@ class Suspicions:
             found = self._shapes[shape] = _holding(judged, case)
         return found
 
-    def _about(self, server: str, proxied: bool) -> tuple[tuple[_Judged, ...], ...]:
-        """The reasons that apply to claims to be this server: those of shape, and the others."""
+    def _shape_of(self, reply: Reply, read: Reading | type[_Unread]) -> Hashable:
+        if len(reply.body) > SHORT_BODY:
+            return _shape(read.body(reply))
+        if reply.body not in self._bodies:
+            _make_room(self._bodies, SHAPES_REMEMBERED)
+            self._bodies[reply.body] = _shape(read.body(reply))
+        return self._bodies[reply.body]
+
+    def _by_model(self, models: Sequence[Model], judged: tuple[tuple[int, float], ...]) -> list[int]:
+        """The places of the reasons whose sign enough of the models have."""
+        signs = [place for m in models for place in self._signs_of(m)]
+        if not signs:
+            return []
+        return [place for place, share in judged if place in signs and signs.count(place) >= share * len(models)]
+
+    def _signs_of(self, m: Model) -> tuple[int, ...]:
+        """The places of the reasons whose sign a model has, whatever server lists it."""
+        seen = _SEEN(m)
+        signs = self._signs.get(seen)
+        if signs is None:
+            of_model = [(n, r) for n, r in enumerate(self.reasons) if r.test in OF_MODEL]
+            signs = tuple([n for n, r in of_model if OF_MODEL[r.test](m, r.parameters)])
+            if sum(len(text or "") for text in seen[:-1]) <= MODEL_TEXT:
+                _make_room(self._signs, MODELS_REMEMBERED)
+                self._signs[seen] = signs
+        return signs
+
+    def _about(self, server: str, proxied: bool) -> _Applying:
+        """The reasons that apply to claims to be this server."""
         if (server, proxied) not in self._applying:
-            mine = [
-                (place, TESTS[r.test], r.parameters, r.test in OF_SHAPE)
-                for place, r in enumerate(self.reasons)
-                if server in (r.servers or {server}) and (r.proxied or not proxied)
-            ]
-            self._applying[server, proxied] = tuple(
-                tuple((place, test, w) for place, test, w, is_of_shape in mine if is_of_shape is wanted)
-                for wanted in (True, False)
+            mine = [(n, r) for n, r in enumerate(self.reasons) if _applies(r, server, proxied)]
+            others = [(n, r) for n, r in mine if r.test not in OF_SHAPE and r.test not in OF_MODEL]
+            self._applying[server, proxied] = _Applying(
+                _judged((n, r) for n, r in mine if r.test in OF_SHAPE),
+                tuple((n, r.parameters.get("share", 0.0)) for n, r in mine if r.test in OF_MODEL),
+                _judged(others),
             )
         return self._applying[server, proxied]
 
@@ -647,9 +720,13 @@ class Suspicions:
         return self.nonsense.question if doubt.score == 1 or (doubt.score == 0 and weak) else None
 
     def _all_answered(self, replies: Sequence[Reply]) -> bool:
-        if len(replies) < MIN_ANSWERS or any(reply.status != 200 for reply in replies):
+        if len(replies) < MIN_ANSWERS:
             return False
-        return all(reply.question != self.nonsense.question for reply in replies)
+        path = self.nonsense.question.path
+        for reply in replies:
+            if reply.status != 200 or (reply.question.path == path and reply.question == self.nonsense.question):
+                return False
+        return True
 
     def plan(self, reading: Reading) -> Plan:
         """The questions of the rules, then the nonsense path where it decides: at most one more."""
@@ -691,6 +768,17 @@ class Suspicions:
             if reason.id in left and example is not None:
                 left -= example.gives
                 yield example, self.judge(*hear(example)).score
+
+
+NO_DOUBT: Final = Doubt()
+
+
+def _applies(reason: Reason, server: str, proxied: bool) -> bool:
+    return server in (reason.servers or {server}) and (reason.proxied or not proxied)
+
+
+def _judged(reasons: Iterable[tuple[int, Reason]]) -> tuple[_Judged, ...]:
+    return tuple((place, TESTS[r.test], r.parameters) for place, r in reasons)
 
 
 def _holding(judged: tuple[_Judged, ...], case: Case) -> tuple[int, ...]:
