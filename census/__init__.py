@@ -9,7 +9,8 @@ The flow, one file a stage, in this order:
     families  a model's name and metadata -> Lineage
     suspect   reasons to doubt a host
     locate    address -> Place
-    snapshot  findings -> one finished run of Parquet, or nothing
+    rows      findings -> rows of the tables
+    snapshot  rows -> one finished run of Parquet, or nothing
     query     finished runs -> DuckDB
     report    one question -> a table in the reader's format
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from census import hostile, locate, manifest, probe, query, report, schema, snapshot, targets
+from census import hostile, locate, manifest, probe, query, report, rows, schema, targets
 from census.choices import REPORT_FORMATS
 from census.errors import QueryError, SnapshotError, TargetError
 from census.model import Conversation, Finding, Identity, Model, Outcome, Question, Target
@@ -199,8 +199,7 @@ def conclude(data: bytes) -> None:
 
 
 def _store(finding: Finding) -> None:
-    for table, rows in snapshot.rows("20261122T000000Z-0000", finding, 0).items():
-        pa.Table.from_pylist(rows, schema=schema.tables()[table].arrow)
+    rows.rows("20261122T000000Z-0000", [finding], 0)
 
 
 @_harness(_names)
