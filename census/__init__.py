@@ -2,7 +2,7 @@
 
 The flow, one file a stage, in this order:
 
-    targets   text -> Targets: parse, expand, exclude, permute, shard
+    targets   text -> Targets: parse, expand, exclude; `permutation` is the order they are asked in
     pace      not more than N a second in all, M to one network, K at once
     probe     Target -> Replies; the only stage that talks to a target, over the connections of `wire`
     identify  Replies -> Identity and Models
