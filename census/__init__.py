@@ -2,14 +2,15 @@
 
 The flow, one file a stage, in this order:
 
-    targets   text -> Targets: parse, expand, exclude, permute, shard
+    targets   text -> Targets: parse, expand, exclude; `permutation` is the order they are asked in
     pace      not more than N a second in all, M to one network, K at once
     probe     Target -> Replies; the only stage that talks to a target, over the connections of `wire`
     identify  Replies -> Identity and Models
     families  a model's name and metadata -> Lineage
     suspect   reasons to doubt a host
     locate    address -> Place
-    snapshot  findings -> one finished run of Parquet, or nothing
+    rows      findings -> rows of the tables
+    snapshot  rows -> one finished run of Parquet, or nothing
     query     finished runs -> DuckDB
     report    one question -> a table in the reader's format
 

@@ -30,11 +30,12 @@ from census.identify import Reading, Rules
 from census.locate import Locator, Networks
 from census.model import Conversation, Finding, Lineage, Outcome, Question, Target
 from census.pace import Pace, Share, rest, shares
+from census.permutation import Permutation
 from census.probe import Limits, Prober, Route, Talk, allowed, now, user_agent
 from census.schema import SCHEMA_VERSION
 from census.snapshot import Draft, new_run_id
 from census.suspect import Suspicions
-from census.targets import Exclusions, Network, Permutation, TargetSet, read, read_blocklists, sample_size
+from census.targets import Exclusions, Network, TargetSet, read, read_blocklists, sample_size
 
 try:
     import uvloop
@@ -210,12 +211,10 @@ class Order:
         missing = self.block_size - self.length(last) if self.n and last % self.shards == self.shard else 0
         return self.n_blocks * self.block_size - missing
 
-    def block(self, number: int) -> Iterator[Target]:
-        """The targets of one block, made as they are asked for."""
-        order = Permutation(self.targets.size, self.seed)
+    def block(self, number: int) -> list[Target]:
+        """The targets of one block."""
         start = number * self.block_size
-        for position in range(start, start + self.length(number)):
-            yield self.targets[order[position]]
+        return self.targets.some(Permutation(self.targets.size, self.seed).span(start, start + self.length(number)))
 
 
 def order_of(settings: Settings, targets: TargetSet) -> Order:

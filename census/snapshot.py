@@ -9,8 +9,6 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
-import hashlib
-import hmac
 import json
 import logging
 import os
@@ -24,7 +22,6 @@ from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from itertools import chain, pairwise
-from operator import attrgetter
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 from typing import IO, Any, Self
@@ -49,7 +46,8 @@ from census.manifest import (
     sha256,
     table_sql,
 )
-from census.model import Certificate, Conversation, Finding, Identity, Lineage, Model, Outcome, Reply, Together
+from census.model import Conversation, Finding, Outcome, Together
+from census.rows import FOUND, Unstorable, derived_rows, no_rows, rows
 from census.schema import SCHEMA_VERSION, Table, tables
 
 __all__ = [
@@ -59,211 +57,13 @@ __all__ = [
     "new_run_id",
     "publish_tables",
     "published",
-    "rows",
     "unfinished",
     "verify",
     "verify_all",
 ]
 
-Row = dict[str, Any]
-Rows = dict[str, list[Row]]
-
-_FOUND = ("probes", "hosts", "models", "replies", "bodies")
-"""The tables that findings fill; `runs` has one row, written when the run is published."""
-
-
-# --- one finding -> rows ---------------------------------------------------------------------------------------------
-
-_LINEAGE_COLUMNS = (
-    "brand_family", "generation", "base_family", "weights_family", "developer", "developer_country", "weights_country",
-    "params_b", "quant", "quant_bits", "role", "is_distill", "uncensored", "claimed_brand", "resolved_by", "confidence",
-)  # fmt: skip
-_MODEL_COLUMNS = (
-    "name", "digest", "size_bytes", "modified_at", "modified_at_raw", "format", "family_raw", "families_raw",
-    "parameter_size", "quantization", "context_length", "n_vocab", "capabilities", "is_running", "size_vram",
-    "expires_at", "remote_model", "remote_host", "parent", "owned_by",
-)  # fmt: skip
-_PLACE_COLUMNS = (
-    *("country", "region", "city", "asn", "as_name"),
-    *("network_type", "tier", "network_rule", "place_source"),
-)
-
-_LOWER = str.maketrans(ascii_uppercase, ascii_lowercase)
-
-_quoted = json.encoder.encode_basestring_ascii
-_lineage_values = attrgetter(*_LINEAGE_COLUMNS)
-_model_values = attrgetter(*_MODEL_COLUMNS)
-_place_values = attrgetter(*_PLACE_COLUMNS)
-
-
-def rows(run_id: str, finding: Finding, block: int, salt: bytes | None = None) -> Rows:
-    """The rows of one finding by table, columns by name as in `schemas/tables/`.
-
-    One row of probes; one of replies and of bodies for each reply; and the rows of `derived_rows`. Bodies that are
-    equal come once.
-    """
-    conversation = finding.conversation
-    key = _key(run_id, conversation)
-    found = derived_rows(run_id, finding, salt)
-    found["probes"] = [_probe_row(key, finding, block)]
-    found["replies"] = [_reply_row(key, seq, reply) for seq, reply in enumerate(conversation.replies)]
-    found["bodies"] = _body_rows(run_id, found["replies"], conversation.replies)
-    return found
-
-
-def derived_rows(run_id: str, finding: Finding, salt: bytes | None = None) -> Rows:
-    """What is concluded, not observed: where a server was identified, a row of hosts and one of models for each model.
-
-    `salt` is the secret of the installation marks (`installation_salt`); without it there are none.
-    """
-    found: Rows = {table: [] for table in _FOUND}
-    if finding.identity.server is not None:
-        key = _key(run_id, finding.conversation)
-        pairs = _with_lineages(finding)
-        found["models"] = [_model_row(key, i, model, lineage) for i, (model, lineage) in enumerate(pairs)]
-        found["hosts"] = [_host_row(key, finding, found["models"])]
-        _mark(found["hosts"][0], found["models"], salt)
-    return found
-
-
-def _key(run_id: str, conversation: Conversation) -> Row:
-    target = conversation.target
-    return {"run_id": run_id, "ip": target.ip, "port": target.port, "domain": target.domain}
-
-
-def _with_lineages(finding: Finding) -> list[tuple[Model, Lineage]]:
-    """Each model with its lineage. Raises ValueError when there are lineages, but not one for each model."""
-    models = finding.identity.models or ()
-    return list(zip(models, finding.lineages or [Lineage()] * len(models), strict=True))
-
-
-def _probe_row(key: Row, finding: Finding, block: int) -> Row:
-    talk = finding.conversation
-    return key | {
-        "tag": talk.target.tag,
-        "scheme": talk.scheme,
-        "outcome": str(talk.outcome),
-        "error": talk.error,
-        "asked_at": talk.asked_at,
-        "latency_ms": talk.latency_ms,
-        "requests": talk.requests,
-        "connections": talk.connections,
-        "server": finding.identity.server,
-        "block": block,
-        **_tls_part(talk.certificate),
-    }
-
-
-def _reply_row(key: Row, seq: int, reply: Reply) -> Row:
-    return key | {
-        "seq": seq,
-        "scheme": reply.scheme,
-        "method": reply.question.method,
-        "path": reply.question.path,
-        "asked_at": reply.asked_at,
-        "elapsed_ms": reply.elapsed_ms,
-        "status": reply.status,
-        "status_line": reply.status_line,
-        "headers": _pairs(reply.headers),
-        "body_sha256": hashlib.sha256(reply.body).hexdigest(),
-        "body_bytes": len(reply.body),
-        "truncated": reply.truncated,
-    }
-
-
-def _pairs(pairs: Iterable[tuple[str, str]]) -> list[Row]:
-    return [{"name": name, "value": value} for name, value in pairs]
-
-
-def _body_rows(run_id: str, reply_rows: Sequence[Row], replies: Sequence[Reply]) -> list[Row]:
-    bodies = {row["body_sha256"]: reply.body for row, reply in zip(reply_rows, replies, strict=True)}
-    return [{"run_id": run_id, "body_sha256": digest, "body": body} for digest, body in bodies.items()]
-
-
-def _model_row(key: Row, position: int, model: Model, lineage: Lineage) -> Row:
-    row = key | {"position": position, "is_remote": True if lineage.remote else model.is_remote}
-    row.update(zip(_MODEL_COLUMNS, _model_values(model), strict=True))
-    row.update(zip(_LINEAGE_COLUMNS, _lineage_values(lineage), strict=True))
-    row["rules"] = lineage.rules
-    row["extra"] = _pairs(model.extra)
-    return row
-
-
-def _host_row(key: Row, finding: Finding, models: Sequence[Row]) -> Row:
-    identity, talk = finding.identity, finding.conversation
-    row = key | {"observed_at": talk.asked_at, "scheme": talk.scheme or talk.replies[-1].scheme}
-    row.update(_identity_part(identity), suspect=finding.doubt.score, suspect_reasons=finding.doubt.reasons)
-    row.update(zip(_PLACE_COLUMNS, _place_values(finding.place), strict=True))
-    row.update(_inventory_part(identity, models))
-    row["server_header"] = talk.replies[0].header("Server") if talk.replies else None
-    return row | _tls_part(talk.certificate)
-
-
-def _identity_part(identity: Identity) -> Row:
-    return {
-        "server": identity.server,
-        "server_version": identity.version,
-        "version_source": identity.version_source,
-        "api": identity.api,
-        "auth": identity.auth,
-        "rule": identity.rule,
-        "confidence": identity.confidence,
-        "evidence": identity.evidence,
-        "near": identity.near,
-        "proxy": identity.proxy,
-    }
-
-
-def _inventory_part(identity: Identity, models: Sequence[Row]) -> Row:
-    known = identity.models is not None
-    local = [row for row in models if not row["is_remote"]]
-    return {
-        "n_models": len(models) if known else None,
-        "n_running": _n_running(models) if known else None,
-        "families": families(row["family_raw"] for row in local),
-        "lineages": sorted({row["brand_family"] for row in local if row["brand_family"] and not row["claimed_brand"]}),
-        "inventory_hash": inventory_hash(models) if known else None,
-    }
-
-
-def _n_running(models: Sequence[Row]) -> int | None:
-    """Models loaded; None when the server says it of no model. An empty inventory has none loaded."""
-    said = [row["is_running"] for row in models if row["is_running"] is not None]
-    return sum(said) if said or not models else None
-
-
-def families(declared: Iterable[str | None]) -> list[str]:
-    """Distinct declared families in lower case, sorted; an empty one is unknown and left out.
-
-    Lower case of A to Z only, as `verify` can repeat it in SQL: languages and libraries differ on the rest.
-    """
-    return sorted({name for text in declared if text and (name := text.strip(" ").translate(_LOWER))})
-
-
-def inventory_hash(models: Iterable[Row]) -> str:
-    """SHA-256 over the sorted (name, digest) pairs as JSON: equal inventories in any order have equal hashes."""
-    pairs = sorted([row["name"], row["digest"] or ""] for row in models)
-    return hashlib.sha256(_json_lists(pairs).encode()).hexdigest()
-
-
-def _json_lists(lists: Iterable[Iterable[str]]) -> str:
-    """Lists of strings as compact JSON: what `json` writes, in a fifth of its time."""
-    return "[" + ",".join(map(_json_list, lists)) + "]"
-
-
-def _json_list(strings: Iterable[str]) -> str:
-    return "[" + ",".join(map(_quoted, strings)) + "]"
-
-
-def _tls_part(certificate: Certificate | None) -> Row:
-    return {
-        "tls_sha256": certificate and certificate.sha256,
-        "tls_subject": certificate and certificate.subject,
-        "tls_issuer": certificate and certificate.issuer,
-        "tls_names": certificate and certificate.names,
-        "tls_not_before": certificate and certificate.not_before,
-        "tls_not_after": certificate and certificate.not_after,
-    }
+RunRow = dict[str, Any]
+"""The row of `runs`, values by column."""
 
 
 # --- which installation ----------------------------------------------------------------------------------------------
@@ -318,31 +118,6 @@ def _told_of_salt(path: Path) -> Iterator[None]:
         raise SnapshotError(f"{path}: {problem.strerror}; installations cannot be marked without it") from None
 
 
-def _mark(host: Row, models: Sequence[Row], salt: bytes | None) -> None:
-    """Mark each model that is a file of this host, and the host by all of them."""
-    triples = []
-    for row in models:
-        triple = [row["name"], row["digest"], row["modified_at_raw"]]
-        mine = salt is not None and not row["is_remote"] and all(triple)
-        triples += [triple] if mine else []
-        row["installation_mark"] = model_mark(salt, triple) if salt is not None and mine else None
-    host["installation"] = inventory_mark(salt, triples) if salt is not None and triples else None
-
-
-def model_mark(salt: bytes, triple: Sequence[str]) -> str:
-    """The mark of a model's file: name, digest and modified_at as sent."""
-    return _hmac(salt, _json_list(triple))
-
-
-def inventory_mark(salt: bytes, triples: Iterable[list[str]]) -> str:
-    """The mark of an inventory, in whatever order it was listed."""
-    return _hmac(salt, _json_lists(sorted(triples)))
-
-
-def _hmac(salt: bytes, value: str) -> str:
-    return hmac.digest(salt, value.encode(), "sha256").hex()
-
-
 # --- blocks ----------------------------------------------------------------------------------------------------------
 
 _BLOCK, _PART = ".block", ".part"
@@ -354,79 +129,58 @@ _DIGEST_DIGITS = 16
 _PORTION_BYTES = 64 << 20
 """Bytes of answers in one record batch of a block, about: what committing and reading a block need at once."""
 
-_MODEL_BYTES = 1 << 10
-"""What one model counts as in _PORTION_BYTES."""
+_FINDING_BYTES = _MODEL_BYTES = 1 << 10
+"""What a finding, and each model of it, counts as in _PORTION_BYTES."""
 
-_BLOCK_SCHEMA = pa.schema([pa.field(t, pa.list_(pa.struct(list(tables()[t].arrow))), nullable=False) for t in _FOUND])
+_BLOCK_SCHEMA = pa.schema([pa.field(t, pa.list_(pa.struct(list(tables()[t].arrow))), nullable=False) for t in FOUND])
 """A block file is an Arrow file whose rows are portions of the block, with a list of rows for each table."""
 
 _BLOCK_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 
 
-class _Unstorable(ValueError):
-    """Rows that do not fit their columns."""
+_Maker = Callable[[Sequence[Finding]], Mapping[str, pa.StructArray]]
 
 
-def _batch(portion: Rows) -> pa.RecordBatch:
-    """One record batch of a block file. Raises _Unstorable."""
-    try:
-        return pa.record_batch([_as_list(portion[table], tables()[table]) for table in _FOUND], schema=_BLOCK_SCHEMA)
-    except (pa.ArrowException, UnicodeError, TypeError, ValueError, OverflowError) as problem:
-        raise _Unstorable(str(problem)) from None
+def _batch(rows: Mapping[str, pa.StructArray]) -> pa.RecordBatch:
+    """One record batch of a block file; a table that is not there has no rows."""
+    return pa.record_batch([_as_list(name, rows) for name in FOUND], schema=_BLOCK_SCHEMA)
 
 
-def _as_list(found: Sequence[Row], table: Table) -> pa.Array:
-    values = pa.array(found, type=pa.struct(list(table.arrow)))
-    for i, column in enumerate(table.arrow):
-        if not column.nullable and values.field(i).null_count:
-            raise _Unstorable(f"{table.name}.{column.name} is null, and is required")
+def _as_list(name: str, rows: Mapping[str, pa.StructArray]) -> pa.Array:
+    values = rows[name] if name in rows else no_rows(name)
     return pa.ListArray.from_arrays(pa.array([0, len(values)], type=pa.int32()), values)
 
 
-_Maker = Callable[[Finding], Rows]
-
-
 def _batches(make: _Maker, findings: Sequence[Finding]) -> Iterator[pa.RecordBatch]:
-    for portion in _portions(findings):
-        found = [_safe_rows(make, finding) for finding in portion]
+    for portion in _portions(findings, _PORTION_BYTES):
         try:
-            yield _batch(_merged(found))
-        except _Unstorable:
-            yield _batch(_merged(_storable(make, portion)))
+            rows = make(portion)
+        except Exception:
+            rows = make([_storable(make, finding) for finding in portion])
+        yield _batch(rows)
 
 
-def _portions(findings: Sequence[Finding]) -> Iterator[list[Finding]]:
-    """The findings in pieces of about _PORTION_BYTES; at least one piece, at least one finding in each."""
+def _portions(findings: Iterable[Finding], size: int) -> Iterator[list[Finding]]:
+    """The findings in pieces of about so many bytes, but for the last, which may be empty."""
     portion: list[Finding] = []
     weight = 0
     for finding in findings:
         portion.append(finding)
-        weight += sum(len(reply.body) for reply in finding.conversation.replies)
+        weight += _FINDING_BYTES + sum(len(reply.body) for reply in finding.conversation.replies)
         weight += _MODEL_BYTES * len(finding.identity.models or ())
-        if weight >= _PORTION_BYTES:
+        if weight >= size:
             yield portion
             portion, weight = [], 0
-    if portion or not findings:
-        yield portion
+    yield portion
 
 
-def _safe_rows(make: _Maker, finding: Finding) -> Rows:
-    """The rows of a finding; where they cannot be made, those of its outcome `unknown-error` with the reason."""
+def _storable(make: _Maker, finding: Finding) -> Finding:
+    """The finding, when its rows can be made; else that of its outcome `unknown-error` with the reason."""
     try:
-        return make(finding)
+        make([finding])
     except Exception as problem:
-        return make(_told(finding, problem))
-
-
-def _storable(make: _Maker, portion: Sequence[Finding]) -> Iterator[Rows]:
-    """The rows of each finding alone: one that does not fit its columns costs its neighbours nothing."""
-    for finding in portion:
-        found = _safe_rows(make, finding)
-        try:
-            _batch(found)
-        except _Unstorable as problem:
-            found = make(_told(finding, problem))
-        yield found
+        return _told(finding, problem)
+    return finding
 
 
 def _told(finding: Finding, problem: Exception) -> Finding:
@@ -441,16 +195,6 @@ def _told(finding: Finding, problem: Exception) -> Finding:
 _log = logging.getLogger(__name__)
 _ERROR_TEXT = 200
 """Characters kept of the reason why a finding could not be stored."""
-
-
-def _merged(found: Iterable[Rows]) -> Rows:
-    """The rows of several findings as one; equal bodies come once."""
-    merged: Rows = {table: [] for table in _FOUND}
-    for one in found:
-        for table, more in one.items():
-            merged[table] += more
-    merged["bodies"] = list({row["body_sha256"]: row for row in merged["bodies"]}.values())
-    return merged
 
 
 _TargetKey = tuple[str, int, str]
@@ -519,7 +263,7 @@ _DAMAGE = (None, errno.EIO)
 """Error numbers of a file that cannot be read because of what it holds: Arrow's own have none."""
 
 
-def _read_portions(path: Path, of: Sequence[str] = _FOUND) -> Iterator[pa.RecordBatch]:
+def _read_portions(path: Path, of: Sequence[str] = FOUND) -> Iterator[pa.RecordBatch]:
     """The record batches of a block file as written, with these tables. Raises SnapshotError when it is damaged."""
     options = pa.ipc.IpcReadOptions(included_fields=[_BLOCK_SCHEMA.get_field_index(table) for table in of])
     with (
@@ -999,7 +743,7 @@ _LARGE_BODY = 16 << 10
 """Bytes from which a body is dropped as soon as it comes again, before it is written anywhere."""
 
 
-def _write_run(folder: Path, blocks: Sequence[Path], run_row: Row, together: Sequence[Together]) -> None:
+def _write_run(folder: Path, blocks: Sequence[Path], run_row: RunRow, together: Sequence[Together]) -> None:
     """Write the tables and the manifest of a run. Equal rows give equal files, in whatever order they were found."""
     pa.set_memory_pool(pa.system_memory_pool())  # the usual one keeps what it has: a third more at the highest
     folder.mkdir()
@@ -1028,7 +772,7 @@ def publish_tables(out: Path, run_row: Mapping[str, Any], found: Mapping[str, pa
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
         files = [_write_table(new, "runs", _one_row("runs", dict(run_row)))]
-        files += [_write_table(new, name, _groups(name, found)) for name in _FOUND]
+        files += [_write_table(new, name, _groups(name, found)) for name in FOUND]
         _write_text(new / MANIFEST, manifest_text(run_row["run_id"], files, schema_version=SCHEMA_VERSION))
         _sync_tree(new)
         new.rename(final)
@@ -1041,7 +785,7 @@ def _groups(name: str, found: Mapping[str, pa.Table]) -> Iterator[pa.Table]:
     yield from (whole.slice(start, ROW_GROUP) for start in range(0, len(whole), ROW_GROUP))
 
 
-def _one_row(table: str, row: Row) -> Iterator[pa.Table]:
+def _one_row(table: str, row: RunRow) -> Iterator[pa.Table]:
     yield pa.Table.from_pylist([row], schema=tables()[table].arrow)
 
 
@@ -1298,8 +1042,8 @@ _KEPT = ".kept"
 
 _DERIVING = f"{_TEMPORARY}derive-"
 
-_DERIVED_ROWS = 8192
-"""Rows of hosts and models in memory at once; one host more may have 20,000."""
+_DERIVED_BYTES = 16 << 20
+"""Bytes of answers from which rows are derived at once, about."""
 
 
 @contextmanager
@@ -1335,7 +1079,7 @@ def _told_of_deriving(folder: Path) -> Iterator[None]:
 def rederive(
     run: Run,
     findings: Iterable[Finding],
-    row: Row,
+    row: RunRow,
     work: Path,
     salt: bytes | None,
     together: Sequence[Together] = (),
@@ -1369,7 +1113,7 @@ def rederive(
 
 
 def _derived_files(
-    run: Run, batches: Iterator[pa.RecordBatch], row: Row, work: Path, new: Path, together: Sequence[Together]
+    run: Run, batches: Iterator[pa.RecordBatch], row: RunRow, work: Path, new: Path, together: Sequence[Together]
 ) -> list[File]:
     """The files have names of their own, so that a reader who knows the old ones never mixes the two."""
     part = f"derived-{len(run.earlier) + 1:04d}"
@@ -1387,22 +1131,11 @@ def _derived_files(
 
 
 def _derived_batches(run_id: str, findings: Iterable[Finding], salt: bytes | None) -> Iterator[pa.RecordBatch]:
-    """Rows are made at once and findings let go, since these hold every answer."""
-    portion: Rows = {table: [] for table in _FOUND}
-    for finding in findings:
-        for table, more in derived_rows(run_id, finding, salt).items():
-            portion[table] += more
-        if len(portion["hosts"]) + len(portion["models"]) >= _DERIVED_ROWS:
-            yield _derived_batch(run_id, portion)
-            portion = {table: [] for table in _FOUND}
-    yield _derived_batch(run_id, portion)
-
-
-def _derived_batch(run_id: str, portion: Rows) -> pa.RecordBatch:
-    try:
-        return _batch(portion)
-    except _Unstorable as problem:
-        raise SnapshotError(f"{run_id}: {problem}; the run is as it was") from None
+    for portion in _portions(findings, _DERIVED_BYTES):
+        try:
+            yield _batch(derived_rows(run_id, portion, salt))
+        except Unstorable as problem:
+            raise SnapshotError(f"{run_id}: {problem}; the run is as it was") from None
 
 
 def _probes_sql(run: Run, hosts: Path) -> str:
@@ -1417,7 +1150,7 @@ def _probes_sql(run: Run, hosts: Path) -> str:
     )
 
 
-def _differs(run: Run, files: Sequence[File], row: Row) -> bool:
+def _differs(run: Run, files: Sequence[File], row: RunRow) -> bool:
     old = {file.table: file.sha256 for file in run.files}
     was = run_row(run)
     return (
@@ -1427,7 +1160,7 @@ def _differs(run: Run, files: Sequence[File], row: Row) -> bool:
     )
 
 
-def rules_of(row: Row) -> tuple[str, str]:
+def rules_of(row: RunRow) -> tuple[str, str]:
     """(census_version, data_version) that hosts and models of a run were derived with, from its row of `runs`."""
     return (
         row["derived_census_version"] or row["census_version"],
@@ -1435,13 +1168,13 @@ def rules_of(row: Row) -> tuple[str, str]:
     )
 
 
-def run_row(run: Run) -> Row:
+def run_row(run: Run) -> RunRow:
     """The row of `runs` of a finished run, with all columns of today. Raises SnapshotError when it is not one."""
     with duck.open_duckdb() as connection, _told_of_duckdb(str(run.folder)):
         found = connection.sql(table_sql(tables()["runs"], [run])).to_arrow_table().to_pylist()
     if len(found) != 1:
         raise SnapshotError(f"{run.folder}: runs has {len(found)} rows, not one; census verify says more")
-    row: Row = found[0]
+    row: RunRow = found[0]
     return row
 
 

@@ -1,4 +1,4 @@
-"""Text -> Targets: read target lists, leave out what must not be asked, hold the rest packed, and permute it.
+"""Text -> Targets: read target lists, leave out what must not be asked, and hold the rest packed.
 
 No name is ever resolved and no network is ever walked: sets of addresses are intervals, exclusion is subtraction.
 `docs/decisions/targets.md` explains the representation and has its measurements.
@@ -22,7 +22,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
-from math import isqrt
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple, cast
 
@@ -48,11 +47,11 @@ SHOWN_CHARS = 80
 MAX_HINT_NETWORKS = 4
 """Networks that a message offers in place of an address range."""
 
+MOST_INDEXED = 1 << 62
+"""Targets in a set up to which numpy can number them."""
+
 COMPACT_BYTES = 1 << 26
 """Bytes of packed lines after which duplicates are dropped while reading."""
-
-FEISTEL_ROUNDS = 6
-"""Rounds of the permutation: four give the known bounds for random round functions, two are margin for a weak one."""
 
 MAX_PORT = 65535
 V4_BITS, V6_BITS = 32, 128
@@ -183,6 +182,16 @@ class _Space:
         index -= len(self.lone)
         where = int(np.searchsorted(self._ends, index, "right"))
         return int(self.hi[where]) - (int(self._ends[where]) - 1 - index)
+
+    def each_at(self, indices: Array) -> Array:
+        """The values at some indices, for plain IPv4."""
+        beyond = indices >= len(self.lone)
+        found = np.empty(len(indices), np.int64)
+        found[~beyond] = self.lone[indices[~beyond]]
+        rest = indices[beyond] - len(self.lone)
+        where = np.searchsorted(self._ends, rest, "right")
+        found[beyond] = self.hi[where] - (self._ends[where] - 1 - rest)
+        return found
 
     def minus(self, lo: Array, hi: Array) -> _Space:
         """Without the values of these sorted disjoint intervals."""
@@ -1066,6 +1075,16 @@ class _Part:
         port = key >> _PORT_SHIFT & MAX_PORT
         return Target(_text(key), port, domains[key >> _DOMAIN_SHIFT], scheme, tag)
 
+    def targets(self, indices: Array, domains: Sequence[str]) -> list[Target]:
+        """What `target` gives for each."""
+        if not self.ports:
+            return [self.target(index, domains) for index in indices.tolist()]
+        scheme, tag = self.label
+        where, which = np.divmod(indices, len(self.ports))
+        packed = self.space.each_at(where).astype(">u4").tobytes()
+        ips = [socket.inet_ntoa(packed[at : at + 4]) for at in range(0, len(packed), 4)]
+        return [Target(ip, self.ports[i], "", scheme, tag) for ip, i in zip(ips, which.tolist(), strict=True)]
+
 
 def _text(key: int) -> str:
     """The canonical address of a wide value."""
@@ -1103,6 +1122,19 @@ class TargetSet:
             raise IndexError(f"target {index} of {self.size}")
         where = bisect_right(self._starts, index) - 1
         return self._parts[where].target(index - self._starts[where], self._domains)
+
+    def some(self, indices: Sequence[int]) -> list[Target]:
+        """The targets at some indices: what `[]` gives, in half the time for many."""
+        if self.size > MOST_INDEXED:
+            return [self[index] for index in indices]
+        wanted = np.array(indices, np.int64)
+        found: dict[int, Target] = {}
+        where = np.searchsorted(self._starts, wanted, "right") - 1
+        for number in np.unique(where).tolist():
+            mine = np.flatnonzero(where == number)
+            targets = self._parts[number].targets(wanted[mine] - self._starts[number], self._domains)
+            found.update(zip(mine.tolist(), targets, strict=True))
+        return [found[place] for place in range(len(wanted))]
 
     def __iter__(self) -> Iterator[Target]:
         return (target for part in self._parts for target in self._each(part))
@@ -1177,63 +1209,7 @@ def _wide(packed: Array) -> Array:
     return np.array([int.from_bytes(data[at : at + _WIDE_BYTES], "little") for at in steps], object)
 
 
-# ---- order and size of a scan ----
-
-
-class Permutation:
-    """A seeded order of range(n) that needs no table: position -> index, each index once.
-
-    A Feistel network on the numbers below a * b, the smallest near-square that holds n, walked until the value is below
-    n (a chance of about 1 / sqrt(n) each). The order for a seed is a promise: resumed and sharded scans rest on it.
-    Use `size` where n may pass 2**63 - 1, which len() cannot say.
-    """
-
-    def __init__(self, n: int, seed: int) -> None:
-        """Raises ValueError when n is negative."""
-        if n < 0:
-            raise ValueError(f"a permutation of {n} values")
-        self.size = n
-        self._a = max(1, _ceil_sqrt(n))
-        self._b = max(1, -(-n // self._a))
-        self._keys = [_round_keys(seed, number) for number in range(FEISTEL_ROUNDS)]
-
-    def __len__(self) -> int:
-        return self.size
-
-    def __getitem__(self, position: int) -> int:
-        if not 0 <= position < self.size:
-            raise IndexError(f"position {position} of {self.size}")
-        value = self._once(position)
-        while value >= self.size:
-            value = self._once(value)
-        return value
-
-    def __iter__(self) -> Iterator[int]:
-        return map(self.__getitem__, range(self.size))
-
-    def _once(self, value: int) -> int:
-        a, b = self._a, self._b
-        left, right = divmod(value, b)
-        for number, (add, multiply) in enumerate(self._keys):
-            source = left if number & 1 else right
-            mixed = (source + add) * multiply & _ADDRESS
-            mixed = (mixed ^ mixed >> 71) * multiply & _ADDRESS
-            mixed ^= mixed >> 67
-            if number & 1:
-                right = (right + mixed) % b
-            else:
-                left = (left + mixed) % a
-        return left * b + right
-
-
-def _ceil_sqrt(n: int) -> int:
-    return isqrt(n - 1) + 1 if n else 0
-
-
-def _round_keys(seed: int, number: int) -> tuple[int, int]:
-    """A 128-bit summand and an odd 128-bit factor for one round."""
-    digest = hashlib.sha256(f"census order {seed} {number}".encode()).digest()
-    return int.from_bytes(digest[:16], "big"), int.from_bytes(digest[16:], "big") | 1
+# ---- ports and size of a scan ----
 
 
 def parse_ports(text: str) -> tuple[int, ...]:

@@ -20,6 +20,7 @@ from census import __version__, derive, query, report, resources, snapshot
 from census.errors import CensusError, GeoError, SnapshotError
 from census.manifest import read_run
 from census.model import Certificate, Conversation, Doubt, Finding, Identity, Model, Outcome, Target
+from census.rows import derived_rows
 from census.scan import Stages
 from census.simulate import World
 from tests import report_world as world
@@ -357,8 +358,8 @@ def test_the_salt_is_made_once_for_its_owner_alone_and_is_in_no_run(tmp_path: Pa
 
 def marked(*models: Model, salt: bytes | None = b"s" * 32) -> tuple[str | None, list[str | None]]:
     identity = dataclasses.replace(server(0).identity, models=models)
-    found = snapshot.derived_rows(RUN, dataclasses.replace(server(0), identity=identity, lineages=()), salt)
-    return found["hosts"][0]["installation"], [row["installation_mark"] for row in found["models"]]
+    found = derived_rows(RUN, [dataclasses.replace(server(0), identity=identity, lineages=())], salt)
+    return found["hosts"].field("installation")[0].as_py(), found["models"].field("installation_mark").to_pylist()
 
 
 A = Model("a:latest", "1" * 64, modified_at_raw="2026-01-02T03:04:05.678901234Z")

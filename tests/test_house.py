@@ -19,7 +19,8 @@ STAGES = {"targets", "pace", "probe", "identify", "families", "suspect", "locate
 ALSO = {
     "probe": {"wire"},
     "classify": {"families"},
-    "snapshot": {"schema", "manifest", "duck"},
+    "rows": {"schema"},
+    "snapshot": {"rows", "schema", "manifest", "duck"},
     "manifest": {"schema", "duck"},
     "query": {"schema", "manifest", "duck"},
     "report": {"formats", "query", "schema", "duck", "summaries"},

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas
@@ -19,9 +20,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from census import hostile, schema, snapshot
+from census import hostile, rows, schema, snapshot
 from census.errors import SnapshotError
-from census.model import Identity, Model, Outcome
+from census.model import Finding, Identity, Model, Outcome
 from census.snapshot import Draft
 from tests.findings import RUN, block, finding, lineage, publish, run_row, server, silent, tls
 
@@ -58,20 +59,25 @@ def contents(folder: Path) -> dict[str, bytes]:
 # --- rows ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", range(8))
-def test_rows_have_exactly_the_columns_of_their_table(number):
-    for table, found in snapshot.rows(RUN, finding(number), 3).items():
-        for row in found:
-            assert set(row) == set(schema.tables()[table].arrow.names)
+def rows_of(*found: Finding) -> dict[str, list[dict[str, Any]]]:
+    return {table: made.to_pylist() for table, made in rows.rows(RUN, found, 3).items()}
+
+
+def test_rows_have_exactly_the_columns_of_their_table():
+    made = rows.rows(RUN, [finding(number) for number in range(8)], 3)
+    assert set(made) == set(TABLES)
+    for table, found in made.items():
+        assert len(found) > 3, table
+        assert found.type.fields == list(schema.tables()[table].arrow), table
 
 
 def test_only_an_identified_server_is_a_host():
-    assert [len(snapshot.rows(RUN, tls(3), 0)[name]) for name in TABLES] == [1, 0, 0, 1, 1]
-    assert [len(snapshot.rows(RUN, server(4), 0)[name]) for name in TABLES] == [1, 1, 4, 2, 2]
+    assert [len(rows_of(tls(3))[name]) for name in TABLES] == [1, 0, 0, 1, 1]
+    assert [len(rows_of(server(4))[name]) for name in TABLES] == [1, 1, 4, 2, 2]
 
 
 def test_a_host_row_sums_up_its_models():
-    (row,) = snapshot.rows(RUN, server(0, n_models=5), 0)["hosts"]
+    (row,) = rows_of(server(0, n_models=5))["hosts"]
     assert (row["n_models"], row["n_running"]) == (5, 1)
     assert row["families"] == ["gemma3", "llama", "qwen2"]
     assert row["lineages"] == ["Gemma", "Llama", "Qwen"]
@@ -80,8 +86,8 @@ def test_a_host_row_sums_up_its_models():
 
 def test_an_unreadable_inventory_is_unknown_and_an_empty_one_is_zero():
     unread = replace(server(1), identity=replace(server(1).identity, models=None), lineages=())
-    (unknown,) = snapshot.rows(RUN, unread, 0)["hosts"]
-    (empty,) = snapshot.rows(RUN, server(1, n_models=0), 0)["hosts"]
+    (unknown,) = rows_of(unread)["hosts"]
+    (empty,) = rows_of(server(1, n_models=0))["hosts"]
     assert (unknown["n_models"], unknown["n_running"], unknown["inventory_hash"]) == (None, None, None)
     assert (empty["n_models"], empty["n_running"]) == (0, 0)
     assert empty["inventory_hash"] == hashlib.sha256(b"[]").hexdigest()
@@ -89,18 +95,18 @@ def test_an_unreadable_inventory_is_unknown_and_an_empty_one_is_zero():
 
 def test_running_is_unknown_when_the_server_says_it_of_no_model():
     models = tuple(replace(m, is_running=None) for m in server(3).identity.models)
-    (row,) = snapshot.rows(RUN, replace(server(3), identity=replace(server(3).identity, models=models)), 0)["hosts"]
+    (row,) = rows_of(replace(server(3), identity=replace(server(3).identity, models=models)))["hosts"]
     assert row["n_running"] is None
 
 
 def test_inventory_hash_ignores_order_and_cannot_be_confused():
-    one, other = {"name": "a", "digest": "b"}, {"name": "c", "digest": None}
-    assert snapshot.inventory_hash([one, other]) == snapshot.inventory_hash([other, one])
-    assert snapshot.inventory_hash([{"name": 'a","b', "digest": ""}]) != snapshot.inventory_hash([one])
+    one, other = ("a", "b"), ("c", None)
+    assert rows.inventory_hash([one, other]) == rows.inventory_hash([other, one])
+    assert rows.inventory_hash([('a","b', "")]) != rows.inventory_hash([one])
 
 
 def test_families_are_lower_case_without_blanks():
-    assert snapshot.families(["Qwen2", " qwen2 ", "", "  ", None, "llama"]) == ["llama", "qwen2"]
+    assert rows.families(["Qwen2", " qwen2 ", "", "  ", None, "llama"]) == ["llama", "qwen2"]
 
 
 # --- writing ---------------------------------------------------------------------------------------------------------
@@ -163,9 +169,9 @@ def test_rows_are_sorted_alike_whether_at_once_or_in_ranges(tmp_path, monkeypatc
     monkeypatch.setattr(snapshot, "_MAX_RANGES", 7)
     ranged = write(tmp_path / "ranged", range(3))
     for name in ("probes", "hosts", "models", "replies"):
-        rows, keys = read(ranged)[name], [(column, "ascending") for column in schema.tables()[name].sort]
-        assert rows.equals(rows.sort_by(keys)) and rows.num_rows > 10, name
-        assert rows.equals(read(plain)[name]), name
+        found, keys = read(ranged)[name], [(column, "ascending") for column in schema.tables()[name].sort]
+        assert found.equals(found.sort_by(keys)) and found.num_rows > 10, name
+        assert found.equals(read(plain)[name]), name
         files = [(run / name / "part-0000.parquet").read_bytes() for run in (plain, ranged)]
         assert files[0] == files[1], name
 
@@ -595,8 +601,8 @@ from census import snapshot
 from census.arrow import without_pandas
 without_pandas()
 finders = list(sys.meta_path)
-snapshot._batch({table: [] for table in snapshot._FOUND})
-list(snapshot._batches(lambda _: {table: [] for table in snapshot._FOUND}, []))
+snapshot._batch({})
+list(snapshot._batches(lambda _: {}, []))
 assert not {name for name in sys.modules if name.partition(".")[0] == "pandas"}
 assert not any(type(finder).__name__ == "_NoPandas" for finder in finders)
 import pandas, pyarrow as pa

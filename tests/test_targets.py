@@ -12,13 +12,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from census import resources, targets
 from census.errors import SnapshotError, TargetError, UsageError
 from census.model import Target
-from census.targets import Exclusions, Permutation, TargetSet, is_private, parse_ports, read, sample_size
+from census.permutation import Permutation
+from census.targets import Exclusions, TargetSet, is_private, parse_ports, read, sample_size
 
 OPEN = Exclusions.load(allow_private=True, allow_simulated=True)
 STRICT = Exclusions.load()
@@ -309,6 +310,8 @@ def test_a_set_is_what_a_python_set_would_be(rows, excluded, ports) -> None:  # 
     covered = [network for network, _ in excluded]
     assert not any(ipaddress.ip_address(ip) in network for ip, _, _ in got for network in covered)
     assert [found[index] for index in range(found.size)] == list(found)
+    backwards = range(found.size - 1, -1, -1)
+    assert found.some([*backwards, *backwards]) == [found[index] for index in [*backwards, *backwards]]
 
 
 @settings(max_examples=30, deadline=None)
@@ -333,6 +336,7 @@ def test_a_network_of_each_version_with_one_name_stays_two() -> None:
     found = read_text("::/0,a.example,,1\n0.0.0.0/0,a.example,,2\n", exclusions=NOTHING)
     assert found.size == 2**32 + 2**128
     assert {found[0].port, found[found.size - 1].port} == {1, 2}
+    assert found.some([2**130 % found.size, 0]) == [found[2**130 % found.size], found[0]]
 
 
 def test_duplicates_dropped_while_reading_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -531,9 +535,26 @@ def test_huge_permutations_stay_in_range_and_repeat_themselves(n: int, seed: int
     assert values == [Permutation(n, seed)[position] for position in positions]
 
 
+@given(st.integers(1, 2**64), st.integers(0, 2**64), st.data())
+@example(2**62, 7, None)
+@example(2**62 - 1, 7, None)
+@example(2**62 + 1, 7, None)
+def test_many_positions_at_once_are_each_what_it_is_alone(n: int, seed: int, data: st.DataObject | None) -> None:
+    start = data.draw(st.integers(0, n)) if data else n - 99
+    stop = min(n, start + (data.draw(st.integers(0, 40)) if data else 99))
+    order = Permutation(n, seed)
+    assert order.span(start, stop) == [order[position] for position in range(start, stop)]
+
+
+def test_positions_beyond_the_last_are_refused() -> None:
+    for start, stop in ((-1, 3), (3, 2), (0, 13)):
+        with pytest.raises(IndexError, match="of 12"):
+            Permutation(12, 1).span(start, stop)
+
+
 def test_the_order_of_a_seed_never_changes() -> None:
-    assert list(Permutation(12, 1)) == PINNED_12
-    assert [Permutation(10**9, 2026)[k] for k in range(4)] == PINNED_BILLION
+    assert list(Permutation(12, 1)) == PINNED_12 == Permutation(12, 1).span(0, 12)
+    assert [Permutation(10**9, 2026)[k] for k in range(4)] == PINNED_BILLION == Permutation(10**9, 2026).span(0, 4)
 
 
 def test_no_network_is_asked_in_bursts() -> None:

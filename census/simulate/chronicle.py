@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 from census import __version__, resources, snapshot
 from census.errors import SnapshotError
 from census.model import Outcome
+from census.rows import families, inventory_hash, inventory_mark, model_mark
 from census.schema import SCHEMA_VERSION, tables
 from census.simulate.calibrate import Flags, Floats, Ints
 from census.simulate.population import Population, asn, state_of, tier_of
@@ -355,7 +356,7 @@ def _salt(population: Population) -> bytes:
 def _marks(salt: bytes, local: Flags, fields: dict[str, pa.Array]) -> pa.Array:
     """The installation mark of each model that is a file of its host."""
     triples = zip(*(fields[name].to_pylist() for name in _TRIPLE), strict=True)
-    marks = [snapshot.model_mark(salt, one) if mine else None for one, mine in zip(triples, local, strict=True)]
+    marks = [model_mark(salt, one) if mine else None for one, mine in zip(triples, local, strict=True)]
     return pa.array(marks, pa.string())
 
 
@@ -555,7 +556,7 @@ class _Writer:
             stock = self.population.stock
             mine = [i for i in np.frombuffer(kinds, np.int64).tolist() if stock.kinds.local[i]]
             if which == 0:
-                found = snapshot.families(stock.catalogue[i].family for i in mine)
+                found = families(stock.catalogue[i].family for i in mine)
             else:
                 found = sorted({name for i in mine if (name := stock.lineages[i].brand_family)})
             self._cached_words[kinds, which] = found
@@ -566,8 +567,8 @@ class _Writer:
         if (found := self._cached_hashes.get(key)) is None:
             listed = [[self._texts[name][i] for name in _TRIPLE] for i in rows.tolist()]
             mine = [triple for triple, i in zip(listed, rows.tolist(), strict=True) if self.listings.local[i]]
-            whole = snapshot.inventory_hash([{"name": name, "digest": digest} for name, digest, _ in listed])
-            found = (whole, snapshot.inventory_mark(self._salt, mine) if mine else None)
+            whole = inventory_hash((name, digest) for name, digest, _ in listed)
+            found = (whole, inventory_mark(self._salt, mine) if mine else None)
             self._cached_hashes[key] = found
         return found
 

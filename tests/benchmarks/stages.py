@@ -24,7 +24,8 @@ from census.manifest import read_run
 from census.model import Conversation, Finding, Question, Reply, Target
 from census.pace import Pace
 from census.probe import Prober
-from census.snapshot import Draft, derived_rows
+from census.rows import derived_rows
+from census.snapshot import Draft
 from tests.benchmarks.clients import SENDERS, address, cpu, settings_for
 
 REPEATS = 3
@@ -89,7 +90,7 @@ def concluding(run: Path) -> dict[str, float]:
         "suspect": _best(lambda: [_judged(found, one, reading) for one, reading in pairs], n),
         "all, as in a scan": _best(lambda: [_understood(found, one) for one in told], n),
         "all, as in derive": _best(lambda: [found.conclude(one) for one in told], n),
-        "rows": _best(lambda: [derived_rows("run", one, b"salt") for one in findings], n),
+        "rows": _best(lambda: derived_rows("run", findings, b"salt"), n),
     }
 
 

@@ -38,6 +38,7 @@ from census import (
     probe,
     query,
     resources,
+    rows,
     schema,
     settings,
     snapshot,
@@ -221,8 +222,7 @@ def conclude(data: bytes) -> None:
 
 
 def _store(finding: Finding) -> None:
-    for table, rows in snapshot.rows("20261122T000000Z-0000", finding, 0).items():
-        pa.Table.from_pylist(rows, schema=schema.tables()[table].arrow)
+    rows.rows("20261122T000000Z-0000", [finding], 0)
 
 
 @_harness(_names)
