@@ -10,11 +10,12 @@ import asyncio
 import re
 import time
 import tomllib
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache, partial
 from types import TracebackType
+from typing import Any
 
 from census import resources
 from census.errors import DataError, UsageError
@@ -27,13 +28,17 @@ from census.wire import (
     Allowance,
     Dial,
     Ended,
+    Errand,
     Limits,
     Socket,
     Sockets,
     Wire,
+    Words,
     connect,
+    elsewhere,
     first_line,
     now,
+    request,
     settle,
     tls_context,
 )
@@ -169,130 +174,144 @@ def _host_header(target: Target, scheme: Scheme) -> str:
 class Talk:
     """One conversation: its state, and the rules of `Limits`.
 
-    `begin` it, and `run` it once it is connected. Until then it costs no task: most targets never answer.
+    It is an object and callbacks until it is connected, since most targets never answer, and from then on a coroutine
+    that the connection's own events drive (`Errand`): it never is a task.
     """
 
-    def __init__(self, prober: Prober, target: Target, plan: Plan) -> None:
-        self.prober, self.target, self.plan, self.limits = prober, target, plan, prober.limits
+    sock: Socket | None = None
+    line: Wire | None = None
+    asked_at: datetime | None = None
+    latency_ms: float | None = None
+    certificate: Certificate | None = None
+    error: str | None = None
+    end = Outcome.UNKNOWN_ERROR
+    requests = connections = 0
+    first: tuple[Question, Words] | None = None
+    _dial: Dial | None = None
+    _errand: Errand[None] | None = None
+
+    def __init__(self, prober: Prober, target: Target, plan: Plan, then: Then) -> None:
+        self.prober, self.target, self.plan, self.then, self.limits = prober, target, plan, then, prober.limits
         self.scheme: Scheme = target.scheme or ("https" if target.port in TLS_PORTS else "http")
         self.began = time.monotonic()
         self.deadline = self.began + self.limits.target_timeout
         self.replies: list[Reply] = []
-        self.first: Question | None = None
-        self.sock: Socket | None = None
-        self.line: Wire | None = None
-        self.asked_at: datetime | None = None
-        self.latency_ms: float | None = None
-        self.certificate: Certificate | None = None
-        self.requests = self.connections = 0
-        self.allowance = Allowance(self.limits.max_target_bytes)
-        self.end = Outcome.UNKNOWN_ERROR
-        self.error: str | None = None
+        self.alarm = Alarm(prober.sockets)
 
-    def prepare(self) -> None:
-        """Choose the first question. Raises Ended when there is none, Forbidden when it may not be asked."""
+    def prepare(self) -> bool:
+        """Choose the first question; False when there is none. Raises Forbidden when it may not be asked."""
         if self.target.domain and not _DOMAIN.fullmatch(self.target.domain):
-            raise Ended(Outcome.INVALID_INPUTS, f"not a host name: {first_line(self.target.domain)!r}")
+            return self._not(Outcome.INVALID_INPUTS, f"not a host name: {first_line(self.target.domain)!r}")
         if (question := self.plan(self.target, ())) is None:
-            raise Ended(Outcome.UNKNOWN_ERROR, "the plan has no question for this target")
-        self.prober.check(question)
-        self.first = question
+            return self._not(Outcome.UNKNOWN_ERROR, "the plan has no question for this target")
+        self.first = question, self.prober.check(question)
+        return True
 
-    def begin(self, then: Then) -> Dial | None:
-        """The first connect, to be called when it is admitted; `then` learns how it ended, perhaps at once.
+    def _not(self, outcome: Outcome, words: str) -> bool:
+        self.end, self.error = outcome, words
+        self.then(self.told())
+        return False
+
+    def begin(self) -> None:
+        """The first connect, to be called when it is admitted. `then` learns how all ended, perhaps at once.
 
         Raises whatever `route` and `excluded` raise.
         """
-        self.asked_at = now()
-        if reason := self.prober.excluded(self.target.ip):
-            then(self.ended(Ended(Outcome.BLOCKLISTED_TARGET, reason)))
-            return None
-        address, start = self.prober.route(self.target.ip, self.target.port), time.perf_counter()
-        self.connections += 1
+        self.asked_at, prober, target = now(), self.prober, self.target
+        if reason := prober.excluded(target.ip):
+            self._not(Outcome.BLOCKLISTED_TARGET, reason)
+            return
+        address = prober.route(target.ip, target.port)
+        self.connections = 1
+        seconds = min(self.limits.connect_timeout, self.limits.target_timeout)
+        prober.talks.add(self)
+        self._start = time.perf_counter()
+        dial = Dial(prober.sockets, address, seconds, self._dialled, self.alarm)
+        if self in prober.talks:
+            self._dial = dial
 
-        def dialled(found: Socket | Exception) -> None:
-            if isinstance(found, Socket):
-                self.sock, self.latency_ms = found, 1000 * (time.perf_counter() - start)
-                then(self)
-            else:
-                then(self.ended(found) if isinstance(found, Ended) else found)
+    def _dialled(self, found: Socket | Exception) -> None:
+        self._dial = None
+        if isinstance(found, Socket):
+            self.sock, self.latency_ms = found, 1000 * (time.perf_counter() - self._start)
+            self._errand = Errand(self.prober.sockets, self._talk(), self._over)
+            self._errand.step()
+        else:
+            self._over(found)
 
-        return Dial(self.prober.sockets, address, min(self.limits.connect_timeout, self.limits.target_timeout), dialled)
+    def _over(self, problem: BaseException | None) -> None:
+        """It ended: as told, as the target made it end, or with a fault of ours."""
+        self._errand = None
+        self.prober.talks.discard(self)
+        if isinstance(problem, Ended):
+            self.end, self.error, problem = problem.outcome, problem.words, None
+        self.then(self.told() if problem is None else problem)
 
-    def ended(self, how: Ended) -> Conversation:
-        """The conversation that ended so."""
-        self.end, self.error = how.outcome, how.words
-        return self.told()
-
-    def drop(self) -> None:
-        """Close what is open of a conversation that nobody will go on with."""
-        self._hang_up()
-
-    async def run(self) -> Conversation:
-        """Ask, once connected, until the plan says no more or the target gives cause to stop."""
-        self.alarm = Alarm()
-        try:
-            await self._talk()
-        except Ended as ended:
-            self.end, self.error = ended.outcome, ended.words
-        finally:
-            self._hang_up()
-            self.alarm.stop()
-        return self.told()
+    def give_up(self) -> None:
+        """Close what is open, and tell nobody any more."""
+        self.prober.talks.discard(self)
+        if self._dial is not None:
+            self._dial.give_up()
+        elif self._errand is not None:
+            self._errand.give_up()
 
     async def _talk(self) -> None:
-        question = self.first
-        while question is not None:
-            self.prober.check(question)
-            self.replies.append(await self._answer(question))
-            question = self.plan(self.target, tuple(self.replies))
+        """Ask, once connected, until the plan says no more or the target gives cause to stop."""
+        asked, check = self.first, self.prober.check
+        self.allowance = Allowance(self.limits.max_target_bytes)
+        try:
+            while asked is not None:
+                self.replies.append(await self._answer(*asked))
+                question = self.plan(self.target, tuple(self.replies))
+                asked = None if question is None else (question, check(question))
+        finally:
+            self._hang_up()
 
-    async def _answer(self, question: Question) -> Reply:
+    async def _answer(self, question: Question, words: Words) -> Reply:
         """The reply to one question; by https once the port has shown, at the first one, that it speaks TLS."""
         undecided = self.scheme == "http" and not self.replies
         try:
-            reply = await self._ask(question)
+            reply = await self._ask(question, words)
         except Ended as ended:
             if not (undecided and ended.tls):
                 raise
-            return await self._ask_by_https(question)
+            return await self._ask_by_https(question, words)
         if not (undecided and _wants_tls(reply)):
             return reply
         try:
-            return await self._ask_by_https(question)
+            return await self._ask_by_https(question, words)
         except Ended:
             self.replies.append(reply)
             raise
 
-    async def _ask_by_https(self, question: Question) -> Reply:
+    async def _ask_by_https(self, question: Question, words: Words) -> Reply:
         self._hang_up()
         self.scheme = "https"
-        return await self._ask(question)
+        return await self._ask(question, words)
 
-    async def _ask(self, question: Question) -> Reply:
+    async def _ask(self, question: Question, words: Words) -> Reply:
         """On the open connection, or once on a new one if that is gone or goes without a word."""
         if (line := self.line) is not None and line.reusable:
             try:
-                return await self._send(line, question)
+                return await self._send(line, question, words)
             except Ended as ended:
                 if not ended.unheard:
                     raise
-        return await self._send(await self._open(), question)
+        return await self._send(await self._open(), question, words)
 
-    async def _send(self, line: Wire, question: Question) -> Reply:
+    async def _send(self, line: Wire, question: Question, words: Words) -> Reply:
         if self.requests >= self.limits.max_requests:
             raise Ended(Outcome.UNKNOWN_ERROR, f"stopped after {self.limits.max_requests} requests")
         if self.allowance.left <= 0:
             raise Ended(Outcome.PROTOCOL_ERROR, TOO_MUCH)
         seconds = self._seconds(self.limits.read_timeout)
         self.requests += 1
-        return await line.ask(question, self.scheme, seconds)
+        return await line.ask(question, words, self.scheme, seconds)
 
     async def _open(self) -> Wire:
         sock = await self._connected()
         host = _host_header(self.target, self.scheme)
-        agent, sockets = self.prober.user_agent, self.prober.sockets
-        self.line = line = Wire(sock, sockets, self.alarm, self.limits, self.allowance, host, agent)
+        self.line = line = Wire(sock, self.prober.sockets, self.alarm, self.limits, self.allowance, host)
         if self.scheme == "http":
             await line.open()
             return line
@@ -313,12 +332,12 @@ class Talk:
         address = self.prober.route(self.target.ip, self.target.port)
         seconds = self._seconds(self.limits.connect_timeout)
         self.connections += 1
-        return await connect(self.prober.sockets, address, seconds)
+        return await connect(self.prober.sockets, address, seconds, self.alarm)
 
     async def _admission(self) -> None:
         """Waits for leave to connect, at no cost to the target's time; then looks whether it is excluded."""
         start = time.monotonic()
-        await self.prober.admit(self.target.ip)
+        await elsewhere(self.prober.admit(self.target.ip))
         self.deadline += time.monotonic() - start
         if reason := self.prober.excluded(self.target.ip):
             raise Ended(Outcome.BLOCKLISTED_TARGET, reason)
@@ -359,8 +378,8 @@ class Talk:
         return self.end
 
 
-Then = Callable[["Talk | Conversation | Exception"], None]
-"""Told how a first connect ended: a Talk to be run, or a Conversation that is over, or a ScannerFault."""
+Then = Callable[["Conversation | BaseException"], None]
+"""Told how a conversation ended, or what of ours broke: a ScannerFault, or a crash."""
 
 
 def _direct(ip: str, port: int) -> tuple[str, int]:
@@ -395,7 +414,7 @@ class Prober:
         user_agent: str,
         route: Route | None = None,
         excluded: Callable[[str], str | None] = _nobody,
-        admit: Callable[[str], Awaitable[None]] = _at_once,
+        admit: Callable[[str], Coroutine[Any, Any, None]] = _at_once,
     ) -> None:
         self.questions = allowed(questions)
         self.limits = limits
@@ -405,6 +424,8 @@ class Prober:
         self.admit = admit
         self.tls = tls_context()
         self.sockets = Sockets()
+        self.talks: set[Talk] = set()
+        self._words: dict[Question, Words] = {}
 
     async def __aenter__(self) -> Prober:
         self.sockets.hold()
@@ -413,26 +434,34 @@ class Prober:
     async def __aexit__(
         self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for talk in list(self.talks):
+            talk.give_up()
         self.sockets.close()
 
-    def check(self, question: Question) -> None:
-        """The gate. Raises Forbidden, before anything is written, for a question that may not be sent."""
-        if question not in self.questions:
-            raise Forbidden(f"'{question}' is not among the questions of this scan")
-        if reason := never(question):
-            raise Forbidden(f"'{question}' may not be asked: {reason}")
+    def check(self, question: Question) -> Words:
+        """The gate: what is sent for a question. Raises Forbidden for one that may not be sent, before it is."""
+        words = self._words.get(question)
+        if words is None:
+            if question not in self.questions:
+                raise Forbidden(f"'{question}' is not among the questions of this scan")
+            if reason := never(question):
+                raise Forbidden(f"'{question}' may not be asked: {reason}")
+            words = self._words[question] = request(question, self.user_agent)
+        return words
 
     def knock(self, target: Target, plan: Plan, then: Then) -> None:
-        """Begin a conversation that is admitted already, without a task: `then` gets it when it is connected or over.
+        """Have a conversation that is admitted already, without a task; `then` is told how it ended.
 
-        Raises Forbidden if the plan asks what was not announced, and whatever `plan`, `route`, `excluded` raise.
+        Raises, before anybody is asked, Forbidden if the plan asks what was not announced, and whatever `plan`,
+        `route`, `excluded` raise.
         """
-        talk = Talk(self, target, plan)
+        talk = Talk(self, target, plan, then)
         try:
-            talk.prepare()
-        except Ended as ended:
-            return then(talk.ended(ended))
-        talk.begin(then)
+            if talk.prepare():
+                talk.begin()
+        except BaseException:
+            talk.give_up()
+            raise
 
     async def converse(self, target: Target, plan: Plan) -> Conversation:
         """Ask one target what `plan` says, until it says no more or the target gives cause to stop.
@@ -440,29 +469,17 @@ class Prober:
         Nothing that a server does raises. Raises Forbidden if the plan asks what was not announced, ScannerFault if
         this machine is out of descriptors, ports or memory, and whatever `plan`, `route`, `excluded`, `admit` raise.
         """
-        talk = Talk(self, target, plan)
+        done: asyncio.Future[Conversation | BaseException] = asyncio.get_running_loop().create_future()
+        talk = Talk(self, target, plan, partial(settle, done))
         try:
-            talk.prepare()
-        except Ended as ended:
-            return talk.ended(ended)
-        start = time.monotonic()
-        await self.admit(target.ip)
-        talk.deadline += time.monotonic() - start
-        found = await _begun(talk)
-        return await found.run() if isinstance(found, Talk) else found
-
-
-async def _begun(talk: Talk) -> Talk | Conversation:
-    """How the first connect ended, for a task that waits for it."""
-    done: asyncio.Future[Talk | Conversation | Exception] = asyncio.get_running_loop().create_future()
-    dial = talk.begin(partial(settle, done))
-    try:
-        found = await done
-    except BaseException:
-        if dial is not None:
-            dial.give_up()
-        talk.drop()
-        raise
-    if isinstance(found, Exception):
-        raise found
-    return found
+            if talk.prepare():
+                start = time.monotonic()
+                await self.admit(target.ip)
+                talk.deadline += time.monotonic() - start
+                talk.begin()
+            found = await done
+        finally:
+            talk.give_up()
+        if isinstance(found, BaseException):
+            raise found
+        return found

@@ -31,7 +31,7 @@ from census.locate import Locator, Networks
 from census.model import Conversation, Finding, Lineage, Outcome, Question, Target
 from census.pace import Pace, Share, rest, shares
 from census.permutation import Permutation
-from census.probe import Limits, Prober, Route, Talk, allowed, now, user_agent
+from census.probe import Limits, Prober, Route, allowed, now, user_agent
 from census.schema import SCHEMA_VERSION
 from census.snapshot import Draft, new_run_id
 from census.suspect import Suspicions
@@ -546,12 +546,16 @@ class Scan:
         todo = [t for t in self.order.block(number) if not done or (t.ip, t.port, t.domain) not in done]
         return todo if self.share.whole else [target for target in todo if self.share.has(target.ip)]
 
-    async def conclude(self, conversation: Conversation, reading: Reading) -> Finding:
-        """At once, or from long answers in steps, between which other hosts are heard. No answer, no conclusion."""
+    def conclude(self, conversation: Conversation, reading: Reading) -> Finding | None:
+        """What follows from a conversation; None from long answers, for which `concluding` is. No answer: nothing."""
         if not conversation.replies:
             return Finding(conversation)
-        if sum(len(reply.body) for reply in conversation.replies) < LONG_ANSWERS:
-            return self.stages.conclude(conversation, reading)
+        if sum(len(reply.body) for reply in conversation.replies) >= LONG_ANSWERS:
+            return None
+        return self.stages.conclude(conversation, reading)
+
+    async def concluding(self, conversation: Conversation, reading: Reading) -> Finding:
+        """`conclude` from long answers, in steps between which other hosts are heard."""
         steps = self.stages.concluding(conversation, reading)
         while True:
             try:
@@ -565,7 +569,7 @@ class Scan:
         self.log.warning(text)
         self.watcher.say(text)
 
-    def faulty(self, target: Target, fault: Exception) -> Finding:
+    def faulty(self, target: Target, fault: BaseException) -> Finding:
         """A crash of our own code as that host's outcome. Raises CensusError when there were too many."""
         self.log.error("%s\n%s", target.endpoint, "".join(traceback.format_exception(fault)))
         for handler in self.log.handlers:
@@ -639,7 +643,7 @@ class Scan:
 
 
 class _Corridor:
-    """Targets on their way: a sender, an admission, a connect, and only for who is connected a task of its own."""
+    """Targets on their way: a sender, an admission, a conversation; a task of its own only for whoever says much."""
 
     def __init__(
         self, scan: Scan, prober: Prober, pace: Pace, tasks: asyncio.TaskGroup, finished: asyncio.Queue[_Block | None]
@@ -666,40 +670,42 @@ class _Corridor:
         try:
             reading = Reading(self._scan.stages.rules)
             plan = self._scan.stages.suspicions.plan(reading)
-            self._prober.knock(target, plan, partial(self._knocked, block, target, reading))
-        except Exception as fault:  # before it knocked: `_knocked` raises nothing, so no target is done twice
+            self._prober.knock(target, plan, partial(self._told, block, target, reading))
+        except Exception as fault:  # before it knocked: `_told` raises nothing, so no target is done twice
             self._broken(block, target, fault)
 
-    def _knocked(self, block: _Block, target: Target, reading: Reading, found: Talk | Conversation | Exception) -> None:
+    def _told(self, block: _Block, target: Target, reading: Reading, found: Conversation | BaseException) -> None:
+        if not isinstance(found, Conversation):
+            return self._broken(block, target, found)
         try:
-            if isinstance(found, Conversation):
-                self._done(block, Finding(found))
-            elif isinstance(found, Talk):
-                self._start(self._talk(block, target, reading, found), found)
+            finding = self._scan.conclude(found, reading)
+        except Exception as fault:
+            return self._broken(block, target, fault)
+        try:
+            if finding is None:
+                self._start(self._conclude(block, found, reading))
             else:
-                self._broken(block, target, found)
+                self._done(block, finding)
         except Exception as fault:
             self.end_with(fault)
 
-    def _start(self, work: Coroutine[Any, Any, None], talk: Talk | None = None) -> None:
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
         """Begin a task, unless the scan is about to fail: then there is nobody to wait for it."""
         try:
             self._tasks.create_task(work)
         except RuntimeError:
             work.close()
-            if talk is not None:
-                talk.drop()
 
-    async def _talk(self, block: _Block, target: Target, reading: Reading, talk: Talk) -> None:
+    async def _conclude(self, block: _Block, conversation: Conversation, reading: Reading) -> None:
         try:
-            finding = await self._scan.conclude(await talk.run(), reading)
+            finding = await self._scan.concluding(conversation, reading)
         except CensusError:
             raise
         except Exception as fault:
-            finding = self._scan.faulty(target, fault)
+            finding = self._scan.faulty(conversation.target, fault)
         self._done(block, finding)
 
-    def _broken(self, block: _Block, target: Target, fault: Exception) -> None:
+    def _broken(self, block: _Block, target: Target, fault: BaseException) -> None:
         """What crashed outside of a task: an outcome, or the end of the scan."""
         try:
             if isinstance(fault, CensusError):

@@ -17,12 +17,13 @@ import select
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable
+from collections import deque
+from collections.abc import Callable, Coroutine, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import partial
-from typing import Literal, TypeVar, cast
+from functools import lru_cache, partial
+from typing import Any, Generic, Literal, TypeVar, cast
 
 from cryptography import x509
 from httptools import HttpParserError, HttpResponseParser
@@ -42,6 +43,8 @@ MAX_WORDS = 160
 
 GLIMPSE = 40
 """Bytes shown of what is not HTTP."""
+
+NEVER = float("inf")
 
 TICK_S = 0.002
 """Seconds by which a timer may be early: event loops count milliseconds."""
@@ -83,21 +86,28 @@ class Ended(Exception):
         self.outcome, self.words, self.unheard, self.tls = outcome, words, unheard, tls
 
 
+@lru_cache(64)
+def _unconnected(number: int) -> tuple[Outcome, str]:
+    """What a connect that ended with this error number says of the host."""
+    words = os.strerror(number).lower()
+    if number == errno.ECONNREFUSED:
+        return Outcome.CONNECTION_REFUSED, words
+    if number == errno.ETIMEDOUT:
+        return Outcome.CONNECTION_TIMEOUT, "no answer to the connect"
+    if number in _CLOSED:
+        return Outcome.CONNECTION_CLOSED, f"{words} while connecting"
+    if number in _UNREACHABLE:
+        return Outcome.UNKNOWN_ERROR, f"host unreachable: {words}"
+    return Outcome.UNKNOWN_ERROR, f"cannot connect: {words}"
+
+
 def _not_connected(number: int, address: tuple[str, int]) -> Exception:
     """What a connect that ended with this error number means. `address` as routed."""
-    words = os.strerror(number).lower()
     if number in OUR_LIMITS or (number == errno.EADDRNOTAVAIL and ":" not in address[0]):
         limit = "fs.epoll.max_user_watches" if number == errno.ENOSPC else "ulimit -n"
+        words = os.strerror(number).lower()
         return ScannerFault(f"cannot open a socket: {words}; ask fewer hosts at once or raise the limit ({limit})")
-    if number == errno.ECONNREFUSED:
-        return Ended(Outcome.CONNECTION_REFUSED, words)
-    if number == errno.ETIMEDOUT:
-        return Ended(Outcome.CONNECTION_TIMEOUT, "no answer to the connect")
-    if number in _CLOSED:
-        return Ended(Outcome.CONNECTION_CLOSED, f"{words} while connecting")
-    if number in _UNREACHABLE:
-        return Ended(Outcome.UNKNOWN_ERROR, f"host unreachable: {words}")
-    return Ended(Outcome.UNKNOWN_ERROR, f"cannot connect: {words}")
+    return Ended(*_unconnected(number))
 
 
 def _no_handshake(problem: OSError) -> Ended:
@@ -132,55 +142,164 @@ def now() -> datetime:
 
 
 class Alarm:
-    """One timer for all the waits of one task, since arming a timer for each would cost more than the waits.
+    """The deadline of one target's waits, one after the other. All alarms have one timer (`Sockets`).
 
-    Each wait moves the moment at which it is due; the timer, when it rings before that, is set again. A wait that is
-    overdue is cancelled through its task, as `asyncio.timeout` does. To be made in the task that waits.
+    To set it again moves a number only: where the timer has it for an earlier moment, it is looked at again then.
     """
 
-    __slots__ = ("_due", "_loop", "_rang", "_rings", "_task", "_timer")
+    __slots__ = ("_due", "_late", "_rings", "_sockets")
+
+    def __init__(self, sockets: Sockets) -> None:
+        self._sockets = sockets
+        self._due = self._rings = NEVER
+        self._late: Callable[[], None] | None = None
+
+    def set(self, seconds: float, late: Callable[[], None]) -> None:
+        """Call `late` in so many seconds, unless it is set again or put off before."""
+        self._due, self._late = time.monotonic() + seconds, late
+        if self._due < self._rings:
+            self._rings = self._due
+            self._sockets.remind(self._due, self)
+
+    def off(self) -> None:
+        """Nobody waits. Nothing of the conversation is kept: the timer may have the alarm for a while yet."""
+        self._due, self._late = NEVER, None
+
+    @property
+    def over(self) -> bool:
+        """Whether nobody waits."""
+        return self._late is None
+
+    def ring(self, now: float) -> None:
+        """The timer says that it is `now`, and has the alarm no more."""
+        self._rings, late = NEVER, self._late
+        if late is None:
+            return
+        if self._due > now:
+            self._rings = self._due
+            return self._sockets.remind(self._due, self)
+        self.off()
+        late()
+
+
+# ---- waiting without a task ------------------------------------------------------------------------------------------
+
+
+class Wait(Generic[_T]):
+    """Something to come, for a coroutine run by an `Errand`: what a future is, for a fraction of its price."""
+
+    __slots__ = ("_found", "_problem", "done", "then")
 
     def __init__(self) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._task = cast("asyncio.Task[object]", asyncio.current_task())
-        self._timer: asyncio.TimerHandle | None = None
-        self._rings = self._due = float("inf")
-        self._rang = False
+        self.done = False
+        self.then: Callable[[], None] | None = None
+        self._problem: BaseException | None = None
 
-    async def within(self, seconds: float, wait: Awaitable[_T]) -> _T:
-        """What `wait` gives, within `seconds`. Raises TimeoutError."""
-        self._due = self._loop.time() + seconds
-        if self._due < self._rings:
-            self._set(seconds)
+    def __await__(self) -> Generator[Wait[Any], None, _T]:
+        if not self.done:
+            yield self
+        if (problem := self._problem) is not None:
+            self._problem = None
+            try:
+                raise problem
+            finally:  # no cycle through the traceback
+                del problem
+        return self._found
+
+    def settle(self, found: _T) -> None:
+        """It has come, unless the wait was over before."""
+        if not self.done:
+            self._found = found
+            self._over()
+
+    def fail(self, problem: BaseException) -> None:
+        """It will not come, unless the wait was over before."""
+        if not self.done:
+            self._problem = problem
+            self._over()
+
+    def _over(self) -> None:
+        self.done = True
+        if (then := self.then) is not None:
+            self.then = None
+            then()
+
+
+class Errand(Generic[_T]):
+    """A coroutine that awaits nothing but `Wait`s, run to its end in the rounds of `sockets` and without a task.
+
+    `done` is told what it returned, or the exception it raised.
+    """
+
+    __slots__ = ("_done", "_sockets", "_work")
+
+    def __init__(
+        self, sockets: Sockets, work: Coroutine[Wait[Any], None, _T], done: Callable[[_T | BaseException], None]
+    ) -> None:
+        self._sockets, self._work, self._done = sockets, work, done
+
+    def step(self) -> None:
+        """Go on as far as it goes: at first, and whenever what it waits for has come."""
         try:
-            return await wait
-        except asyncio.CancelledError:
-            rang, self._rang = self._rang, False
-            if rang and not self._task.uncancel():
-                raise TimeoutError from None
-            raise
-        finally:
-            self._due = float("inf")
+            wait = self._work.send(None)
+        except StopIteration as end:
+            return self._end(end.value)
+        except (Exception, asyncio.CancelledError) as problem:
+            return self._end(problem)
+        wait.then = self._next_round
 
-    def _set(self, seconds: float) -> None:
-        self.stop()
-        self._rings = self._loop.time() + seconds
-        self._timer = self._loop.call_later(seconds, self._ring)
+    def _next_round(self) -> None:
+        self._sockets.soon(self.step)
 
-    def _ring(self) -> None:
-        self._timer, self._rings = None, float("inf")
-        left = self._due - self._loop.time()
-        if left <= TICK_S:
-            self._rang = True
-            self._task.cancel()
-        elif left != float("inf"):
-            self._set(left)
+    def _end(self, found: _T | BaseException) -> None:
+        done, self._done = self._done, _ignore
+        done(found)
 
-    def stop(self) -> None:
-        """Let the timer go."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer, self._rings = None, float("inf")
+    def give_up(self) -> None:
+        """Tell nobody any more: the coroutine closes what it has open. Not to be called from within it."""
+        self._done = _ignore
+        self._work.close()
+
+
+async def elsewhere(work: Coroutine[Any, Any, _T]) -> _T:
+    """Await within an errand what needs a task: TLS, or the pace."""
+    wait: Wait[_T] = Wait()
+    task = asyncio.get_running_loop().create_task(work)
+    task.add_done_callback(partial(_told, wait))
+    try:
+        return await wait
+    except BaseException:
+        task.cancel()
+        raise
+
+
+def _told(wait: Wait[_T], task: asyncio.Task[_T]) -> None:
+    if task.cancelled():
+        wait.fail(asyncio.CancelledError())
+    elif (problem := task.exception()) is not None:
+        wait.fail(problem)
+    else:
+        wait.settle(task.result())
+
+
+async def _within(seconds: float, work: Coroutine[Any, Any, _T]) -> _T:
+    async with asyncio.timeout(seconds):
+        return await work
+
+
+async def run(sockets: Sockets, work: Coroutine[Wait[Any], None, _T]) -> _T:
+    """Await the end of an errand within a task; to cancel the task gives it up."""
+    ended: asyncio.Future[_T | BaseException] = asyncio.get_running_loop().create_future()
+    errand = Errand(sockets, work, partial(settle, ended))
+    try:
+        errand.step()
+        found = await ended
+    except BaseException:
+        errand.give_up()
+        raise
+    if isinstance(found, BaseException):
+        raise found
+    return found
 
 
 # ---- connecting ------------------------------------------------------------------------------------------------------
@@ -207,7 +326,8 @@ class Sockets:
     def __init__(self) -> None:
         self.broke: Callable[[Exception], None] = _report
         self._ready: dict[int, Callable[[], None]] = {}
-        self._dials: list[tuple[float, int, Dial]] = []
+        self._alarms: list[tuple[float, int, Alarm]] = []
+        self._rounds: deque[list[Callable[[], None]]] = deque()
         self._count = itertools.count()
         self._epoll: select.epoll | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -218,11 +338,10 @@ class Sockets:
         self._held = True
 
     def close(self) -> None:
-        """Give up every connect under way, and let the epoll go."""
-        for _, _, dial in self._dials:
-            dial.give_up()
-        self._dials.clear()
+        """Let the epoll go, and forget every deadline and round to come: nobody is told anything any more."""
         self._held = False
+        self._ready.clear()
+        self._rounds.clear()
         self._rest()
 
     def watch(self, sock: socket.socket, events: int, ready: Callable[[], None]) -> None:
@@ -246,12 +365,34 @@ class Sockets:
         sock.close()
         self._rest()
 
-    def limit(self, dial: Dial, seconds: float) -> None:
-        """Tell the dial when it is late. One timer for all: it rings for the first that is due."""
-        due = asyncio.get_running_loop().time() + seconds
-        heapq.heappush(self._dials, (due, next(self._count), dial))
-        if self._dials[0][2] is dial:
+    def remind(self, due: float, alarm: Alarm) -> None:
+        """Ring an alarm when it is due, of `time.monotonic`. One timer for all: it rings for the first."""
+        heapq.heappush(self._alarms, (due, next(self._count), alarm))
+        if self._alarms[0][2] is alarm:
             self._set()
+
+    def soon(self, call: Callable[[], None], rounds: int = 1) -> None:
+        """Call in the next round of the event loop, or so many later. One callback of the loop does for all."""
+        if not self._rounds:
+            asyncio.get_running_loop().call_soon(self._round)
+        while len(self._rounds) < rounds:
+            self._rounds.append([])
+        self._rounds[rounds - 1].append(call)
+
+    def pause(self, rounds: int) -> Wait[None]:
+        """So many rounds of the event loop."""
+        wait: Wait[None] = Wait()
+        self.soon(partial(wait.settle, None), rounds)
+        return wait
+
+    def _round(self) -> None:
+        if not self._rounds:  # closed meanwhile
+            return
+        calls = self._rounds.popleft()
+        if self._rounds:
+            asyncio.get_running_loop().call_soon(self._round)
+        for call in calls:
+            self._call(call)
 
     def _open(self) -> select.epoll:
         try:
@@ -266,10 +407,14 @@ class Sockets:
     def _look(self) -> None:
         """Tell who is ready. Who was watched only after the look is another socket with the same number."""
         assert self._epoll is not None
-        found = [(number, self._ready.get(number)) for number, _ in self._epoll.poll(0)]
+        watched = self._ready
+        found = [(number, watched.get(number)) for number, _ in self._epoll.poll(0)]
         for number, ready in found:
-            if ready is not None and self._ready.get(number) is ready:
-                self._call(ready)
+            if ready is not None and watched.get(number) is ready:
+                try:
+                    ready()
+                except Exception as fault:
+                    self.broke(fault)
 
     def _call(self, handler: Callable[[], None]) -> None:
         try:
@@ -280,13 +425,14 @@ class Sockets:
     def _set(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_at(self._dials[0][0], self._ring)
+        wait = max(0.0, self._alarms[0][0] - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(wait, self._ring)
 
     def _ring(self) -> None:
-        self._timer, now = None, asyncio.get_running_loop().time() + TICK_S
-        while self._dials and (self._dials[0][2].over or self._dials[0][0] <= now):
-            self._call(heapq.heappop(self._dials)[2].late)
-        if self._dials:
+        self._timer, now = None, time.monotonic() + TICK_S
+        while self._alarms and (self._alarms[0][0] <= now or self._alarms[0][2].over):
+            self._call(partial(heapq.heappop(self._alarms)[2].ring, now))
+        if self._alarms:
             self._set()
         else:
             self._rest()
@@ -294,10 +440,11 @@ class Sockets:
     def _rest(self) -> None:
         if self._ready or self._held:
             return
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._dials.clear()
+        if all(alarm.over for _, _, alarm in self._alarms):
+            self._alarms.clear()
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
         if self._epoll is not None:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -308,36 +455,30 @@ Dialled = Callable[["socket.socket | Exception"], None]
 """Told how a connect ended: a connected socket, an `Ended`, or a ScannerFault."""
 
 
-def _ignore(found: socket.socket | Exception) -> None:
+def _ignore(found: object) -> None:
     return None
 
 
 class Dial:
     """One connect. No task, no future and, on the way to a refusal, no exception: that is how most targets end."""
 
-    __slots__ = ("_address", "_done", "_sock", "_sockets")
+    __slots__ = ("_address", "_alarm", "_done", "_sock", "_sockets")
 
-    def __init__(self, sockets: Sockets, address: tuple[str, int], seconds: float, done: Dialled) -> None:
-        self._sockets, self._address, self._done = sockets, address, done
+    def __init__(self, sockets: Sockets, address: tuple[str, int], seconds: float, done: Dialled, alarm: Alarm) -> None:
+        self._sockets, self._address, self._done, self._alarm = sockets, address, done, alarm
         self._sock: socket.socket | None = None
         try:
-            self._sock = sock = socket.socket(socket.AF_INET6 if ":" in address[0] else socket.AF_INET, _NON_BLOCKING)
+            self._sock = sock = socket.socket(_IPV6 if ":" in address[0] else _IPV4, _NON_BLOCKING)
             number = sock.connect_ex(address)
             if number == errno.EINPROGRESS:
                 sockets.watch(sock, _CONNECTED, self.ready)
-                sockets.limit(self, seconds)
-                return
+                return alarm.set(seconds, self.late)
         except OSError as problem:
             number = problem.errno or errno.EIO
         except BaseException:
             self.give_up()
             raise
         self._end(number)
-
-    @property
-    def over(self) -> bool:
-        """Whether it has ended."""
-        return self._sock is None
 
     def ready(self) -> None:
         """The socket says that it has ended."""
@@ -353,20 +494,21 @@ class Dial:
     def give_up(self) -> None:
         """Tell nobody any more."""
         sock, self._sock, self._done = self._sock, None, _ignore
+        self._alarm.off()
         if sock is not None:
             self._sockets.end(sock)
 
     def _end(self, number: int) -> None:
-        """Nothing of the conversation is kept: the dial itself stays until it would have been late."""
-        sock, done, self._done = self._sock, self._done, _ignore
+        sock, done = self._sock, self._done
         if number or sock is None:
             self.give_up()
-            done(_not_connected(number, self._address))
-        else:
-            self._sock = None
-            done(sock)
+            return done(_not_connected(number, self._address))
+        self._sock, self._done = None, _ignore
+        self._alarm.off()
+        done(sock)
 
 
+_IPV4, _IPV6 = socket.AF_INET, socket.AF_INET6
 _NON_BLOCKING = socket.SOCK_STREAM | getattr(socket, "SOCK_NONBLOCK", 0)
 _CONNECTED = getattr(select, "EPOLLOUT", 0) | getattr(select, "EPOLLONESHOT", 0)
 _READABLE = getattr(select, "EPOLLIN", 0)
@@ -378,16 +520,14 @@ def _connected(sock: socket.socket) -> bool:
     return False
 
 
-async def connect(sockets: Sockets, address: tuple[str, int], seconds: float) -> socket.socket:
+async def connect(sockets: Sockets, address: tuple[str, int], seconds: float, alarm: Alarm) -> socket.socket:
     """A connected socket. Raises `Ended` for what the host did, ScannerFault for what this machine lacks."""
-    ended: asyncio.Future[socket.socket | Exception] = asyncio.get_running_loop().create_future()
-    dial = Dial(sockets, address, seconds, partial(settle, ended))
+    ended: Wait[socket.socket | Exception] = Wait()
+    dial = Dial(sockets, address, seconds, ended.settle, alarm)
     try:
         found = await ended
     except BaseException:
         dial.give_up()
-        if ended.done() and not ended.cancelled() and isinstance(late := ended.result(), socket.socket):
-            sockets.end(late)
         raise
     if isinstance(found, Exception):
         raise found
@@ -398,47 +538,6 @@ def settle(future: asyncio.Future[_T], found: _T) -> None:
     """Give a future its result, unless nobody waits for it any more."""
     if not future.done():
         future.set_result(found)
-
-
-class _Plain:
-    """A connected socket, read as it fills: what a transport is, for a fraction of its price.
-
-    A question is far smaller than any socket's buffer, so one that does not fit is a connection that is stuck.
-    """
-
-    __slots__ = ("_sock", "_sockets", "_wire")
-
-    def __init__(self, sock: socket.socket, sockets: Sockets, wire: Wire) -> None:
-        self._sock, self._sockets, self._wire = sock, sockets, wire
-        sockets.watch(sock, _READABLE, self._readable)
-
-    def write(self, data: bytes) -> None:
-        try:
-            if self._sock.send(data) < len(data):
-                raise BrokenPipeError
-        except OSError as problem:
-            self._lost(problem)
-
-    def abort(self) -> None:
-        self._sockets.end(self._sock)
-
-    def _readable(self) -> None:
-        try:
-            data = self._sock.recv(READ_BYTES)
-        except BlockingIOError:
-            return
-        except OSError as problem:
-            return self._lost(problem)
-        if not data:
-            return self._lost(None)
-        try:
-            self._wire.data_received(data)
-        except Exception as fault:
-            self._lost(fault)
-
-    def _lost(self, problem: Exception | None) -> None:
-        self._sockets.end(self._sock)
-        self._wire.connection_lost(problem)
 
 
 # ---- certificates ----------------------------------------------------------------------------------------------------
@@ -615,29 +714,23 @@ class _Incoming:
 class Wire(asyncio.Protocol):
     """One connection: `open` or `open_tls`, `ask` as often as the server keeps it open, `close`.
 
-    Lets nothing through but one reply to a question that was asked, and keeps its head as sent.
+    Lets nothing through but one reply to a question that was asked, and keeps its head as sent. A plain connection is a
+    socket of `sockets`, for a fraction of a transport's price; TLS has the event loop's transport.
 
     Args:
-        sock: connected. sockets: where it was. alarm: of the task that will ask.
-        limits, allowance: what the target may still send. host, agent: the values of these two headers.
+        sock: connected. sockets: where it was. alarm: of the conversation that will ask.
+        limits, allowance: what the target may still send. host: the value of this header.
     """
 
     def __init__(
-        self,
-        sock: socket.socket,
-        sockets: Sockets,
-        alarm: Alarm,
-        limits: Limits,
-        allowance: Allowance,
-        host: str,
-        agent: str,
+        self, sock: socket.socket, sockets: Sockets, alarm: Alarm, limits: Limits, allowance: Allowance, host: str
     ) -> None:
         self._sock: socket.socket | None = sock
         self._sockets, self._alarm, self._limits, self._allowance = sockets, alarm, limits, allowance
-        self._host, self._agent = host, agent
-        self._transport: asyncio.Transport | _Plain | None = None
+        self._host = host.encode("ascii")
+        self._transport: asyncio.Transport | None = None
         self._asked: Question | None = None
-        self._answer: asyncio.Future[_Incoming] | None = None
+        self._answer: Wait[_Incoming] | None = None
         self._head = bytearray()
         self._interim = 0
         self._incoming: _Incoming | None = None
@@ -649,9 +742,8 @@ class Wire(asyncio.Protocol):
     async def open(self) -> None:
         """Take over the socket, and let who speaks without being asked be heard."""
         assert self._sock is not None
-        self._transport = _Plain(self._sock, self._sockets, self)
-        for _ in range(LOOKS):
-            await asyncio.sleep(0)
+        self._sockets.watch(self._sock, _READABLE, self._readable)
+        await self._sockets.pause(LOOKS)
 
     async def open_tls(self, context: ssl.SSLContext, name: str, seconds: float) -> None:
         """Take over the socket and greet by TLS within `seconds`; `name` is the SNI, or "" for none."""
@@ -660,15 +752,13 @@ class Wire(asyncio.Protocol):
         self._sockets.part_from(sock)
         opening = loop.create_connection(lambda: self, sock=sock, ssl=context, server_hostname=name)
         try:
-            await self._alarm.within(seconds, opening)
+            await elsewhere(_within(seconds, opening))
         except OSError as problem:
             raise _no_handshake(problem) from None
 
     def certificate(self) -> Certificate | None:
         """What the server presented, if it did."""
-        link = None
-        if self._transport is not None and not isinstance(self._transport, _Plain):
-            link = self._transport.get_extra_info("ssl_object")
+        link = self._transport.get_extra_info("ssl_object") if self._transport is not None else None
         der = link.getpeercert(True) if link else None
         return certificate(der) if der else None
 
@@ -690,49 +780,88 @@ class Wire(asyncio.Protocol):
         except OSError:
             return b""
 
-    async def ask(self, question: Question, scheme: Scheme, seconds: float) -> Reply:
+    async def ask(self, question: Question, words: Words, scheme: Scheme, seconds: float) -> Reply:
         """Send one question and read its whole reply, or `max_body` bytes of it, within `seconds`."""
         if self._fresh and self._broken is None and (early := self._unread()):
             self.data_received(early)
         asked_at, start = now(), time.perf_counter()
         try:
-            incoming = await self._alarm.within(seconds, self._send(question))
+            answer = self._send(question, words)
+            self._alarm.set(seconds, self._late)
+            incoming = await answer
         except TimeoutError:
             raise Ended(Outcome.IO_TIMEOUT, f"no whole reply to {question} within {seconds:.3g} s") from None
         finally:
+            self._alarm.off()
             self._asked = self._answer = self._incoming = None
         return Reply(
-            question=question,
-            scheme=scheme,
-            status=incoming.status,
-            status_line=self._status_line,
-            headers=tuple(incoming.headers),
-            body=bytes(incoming.body[: self._limits.max_body]),
-            truncated=incoming.too_long,
-            asked_at=asked_at,
-            elapsed_ms=1000 * (time.perf_counter() - start),
+            question,
+            scheme,
+            incoming.status,
+            self._status_line,
+            tuple(incoming.headers),
+            bytes(incoming.body[: self._limits.max_body]),
+            incoming.too_long,
+            asked_at,
+            1000 * (time.perf_counter() - start),
         )
 
-    def _send(self, question: Question) -> asyncio.Future[_Incoming]:
+    def _late(self) -> None:
+        if self._answer is not None:
+            self._answer.fail(TimeoutError())
+
+    def _send(self, question: Question, words: Words) -> Wait[_Incoming]:
         """Send a question: its reply to come."""
         if self._broken is not None:
             raise self._ended()
-        self._asked, self._answer = question, asyncio.get_running_loop().create_future()
+        self._asked, self._answer = question, Wait()
         self._fresh, self._interim = False, 0
         self._head.clear()
-        if self._gone is not None or self._transport is None:
+        if self._gone is not None or (self._sock is None and self._transport is None):
             raise self._ended()
-        self._transport.write(_request(question, self._host, self._agent))
-        return self._answer
+        answer = self._answer
+        self._write(words[0] + self._host + words[1])
+        return answer
+
+    def _write(self, data: bytes) -> None:
+        """A question is far smaller than any socket's buffer: one that does not fit is a connection that is stuck."""
+        if self._transport is not None:
+            return self._transport.write(data)
+        assert self._sock is not None
+        try:
+            if self._sock.send(data) < len(data):
+                raise BrokenPipeError
+        except OSError as problem:
+            self._lost(problem)
 
     def close(self) -> None:
         """At once: no TLS farewell is waited for, so that a descriptor is never held by a server's slowness."""
         if self._transport is not None:
             self._transport.abort()
         elif self._sock is not None:
-            self._sockets.end(self._sock)
+            sock, self._sock = self._sock, None
+            self._sockets.end(sock)
 
-    # -- what the event loop calls --
+    # -- what the socket says, or the event loop --
+
+    def _readable(self) -> None:
+        assert self._sock is not None
+        try:
+            data = self._sock.recv(READ_BYTES)
+        except BlockingIOError:
+            return
+        except OSError as problem:
+            return self._lost(problem)
+        if not data:
+            return self._lost(None)
+        try:
+            self.data_received(data)
+        except Exception as fault:
+            self._lost(fault)
+
+    def _lost(self, problem: Exception | None) -> None:
+        self.close()
+        self.connection_lost(problem)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -750,13 +879,12 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         self._gone = exc or EOFError()
-        self._sock = None
-        if self._answer is None or self._answer.done():
+        if self._answer is None or self._answer.done:
             return
         if exc is None and self._incoming is not None and self._incoming.until_close:
             self._deliver(self._incoming)
         else:
-            self._answer.set_exception(self._ended())
+            self._answer.fail(self._ended())
 
     # -- one reply --
 
@@ -816,18 +944,17 @@ class Wire(asyncio.Protocol):
         self._keep = incoming.keep and not incoming.too_long
         self._asked = self._incoming = None
         incoming.let_go()
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_result(incoming)
+        if self._answer is not None:
+            self._answer.settle(incoming)
 
     # -- how it goes wrong --
 
     def _break(self, words: str, *, tls: bool = False) -> None:
         self._broken = self._broken or (words, tls)
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(self._ended())
+        if self._answer is not None:
+            self._answer.fail(self._ended())
         self._asked = self._incoming = None
-        if self._transport is not None:
-            self._transport.abort()
+        self.close()
 
     def _ended(self) -> Exception:
         """Why a reply did not come to its end. What is neither the host's doing nor the network's is our own crash."""
@@ -848,10 +975,13 @@ class Wire(asyncio.Protocol):
         return Ended(Outcome.CONNECTION_CLOSED, f"{how} {where}", unheard=unheard)
 
 
-def _request(question: Question, host: str, agent: str) -> bytes:
+Words = tuple[bytes, bytes]
+"""What is sent for a question before and after the value of the Host header."""
+
+
+def request(question: Question, agent: str) -> Words:
     """Exactly what is sent. LocalAI's `/` hands out its configuration unless HTML is accepted there."""
     accept = "text/html,text/plain;q=0.9,*/*;q=0.5" if question.path == "/" else "application/json,*/*;q=0.5"
-    return (
-        f"{question.method} {question.path} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: {agent}\r\n"
-        f"Accept: {accept}\r\nAccept-Encoding: identity\r\n\r\n"
-    ).encode("ascii")
+    before = f"{question.method} {question.path} HTTP/1.1\r\nHost: "
+    after = f"\r\nUser-Agent: {agent}\r\nAccept: {accept}\r\nAccept-Encoding: identity\r\n\r\n"
+    return before.encode("ascii"), after.encode("ascii")

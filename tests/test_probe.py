@@ -605,7 +605,7 @@ def test_a_dial_that_breaks_when_late_keeps_no_other_from_being_late() -> None:
 
         with zoo.silent() as address:
             for seconds in (0.01, 0.01, 0.2):
-                wire.Dial(sockets, address, seconds, done)
+                wire.Dial(sockets, address, seconds, done, wire.Alarm(sockets))
             await all_late.wait()
             await asyncio.sleep(0)
         return len(late), faults
@@ -702,8 +702,22 @@ def test_what_was_answered_counts_though_it_ends_badly() -> None:
     assert told.error == "no whole reply to GET /api/tags within 0.4 s"
 
 
-async def opened(sock: socket.socket) -> wire.Wire:
-    line = wire.Wire(sock, wire.Sockets(), wire.Alarm(), PATIENT, wire.Allowance(10_000), "240.0.0.1", AGENT)
+class Line:
+    """A connection driven from a task."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sockets = sockets = wire.Sockets()
+        self.wire = wire.Wire(sock, sockets, wire.Alarm(sockets), PATIENT, wire.Allowance(10_000), "240.0.0.1")
+
+    async def open(self) -> None:
+        await wire.run(self._sockets, self.wire.open())
+
+    async def ask(self) -> Reply:
+        return await wire.run(self._sockets, self.wire.ask(VERSION, wire.request(VERSION, AGENT), "http", 5))
+
+
+async def opened(sock: socket.socket) -> Line:
+    line = Line(sock)
     await line.open()
     return line
 
@@ -719,9 +733,9 @@ def test_an_answer_before_the_question_is_none() -> None:
                 await asyncio.sleep(0.05)
                 try:
                     with pytest.raises(wire.Ended, match="spoke without being asked"):
-                        await line.ask(VERSION, "http", 5)
+                        await line.ask()
                 finally:
-                    line.close()
+                    line.wire.close()
             return await Prober(QUESTIONS, user_agent=AGENT, route=lambda ip, port: log.address, limits=HASTY).converse(
                 TARGET, planned(VERSION, TAGS)
             )
@@ -740,15 +754,15 @@ def test_the_socket_is_looked_at_before_a_question() -> None:
             ours.setblocking(False)
             theirs.setblocking(False)
             line = await opened(ours)
-            assert line.reusable
+            assert line.wire.reusable
             theirs.send(before) if before else theirs.shutdown(socket.SHUT_WR)
-            reusable = line.reusable
+            reusable = line.wire.reusable
             with pytest.raises(wire.Ended) as ended:
-                await line.ask(VERSION, "http", 5)
+                await line.ask()
             sent = b""
             with suppress(BlockingIOError, ConnectionResetError):
                 sent = theirs.recv(1000)
-            line.close()
+            line.wire.close()
             return reusable, ended.value.words, sent
 
     early = asyncio.run(look(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nevil"))

@@ -168,11 +168,11 @@ def _lasting(row: dict[str, Any]) -> dict[str, Any]:
 def test_a_late_scanner_does_not_blame_the_host(monkeypatch: pytest.MonkeyPatch, outcome: str) -> None:
     """Our own work holds up the event loop beyond the connect timeout: who answered meanwhile is no timeout."""
     question = next(iter(identify.Rules.load().openers(11434)))
-    limit = wire.Sockets.limit
+    remind = wire.Sockets.remind
 
     def late(*arguments: Any) -> None:
         asyncio.get_running_loop().call_soon(time.sleep, 0.5)
-        limit(*arguments)
+        remind(*arguments)
 
     async def knock() -> Conversation:
         async with hostile_servers.serve(hostile_servers.well_behaved) as log:
@@ -181,7 +181,7 @@ def test_a_late_scanner_does_not_blame_the_host(monkeypatch: pytest.MonkeyPatch,
             asker = probe.Prober(frozenset({question}), limits=limits, user_agent="t", route=lambda ip, port: address)
             return await asker.converse(Target("240.0.0.1", 1), lambda target, heard: None if heard else question)
 
-    monkeypatch.setattr(wire.Sockets, "limit", late)
+    monkeypatch.setattr(wire.Sockets, "remind", late)
     assert asyncio.run(knock()).outcome == outcome
 
 
