@@ -105,11 +105,19 @@ def estimates_page() -> str:
     return "\n".join(parts)
 
 
-def answer(output: Path, name: str, *, suspects: str = "include", **chosen: Any) -> tuple[Estimate, pa.Table, bool]:
-    """One estimate over all finished runs of `output`, or those chosen, its rows, and whether they are synthetic.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of one estimate, and what they cover. suspects: how many suspect hosts are in or left out."""
 
-    Raises QueryError, SnapshotError.
-    """
+    estimate: Estimate
+    rows: pa.Table
+    runs: tuple[str, ...]
+    synthetic: bool
+    suspects: str
+
+
+def answer(output: Path, name: str, *, suspects: str = "include", **chosen: Any) -> Answer:
+    """One estimate over all finished runs of `output`, or those chosen. Raises QueryError, SnapshotError."""
     runs = query.select_runs(output, **{**chosen, "runs": chosen.get("runs") or None})
     if not runs:
         raise QueryError(f"{output}: no finished run to report on")
@@ -117,8 +125,9 @@ def answer(output: Path, name: str, *, suspects: str = "include", **chosen: Any)
     with closing(duck.open_duckdb(memory_limit=study.MEMORY)) as connection:
         summaries.attach(connection, kept)
         connection.execute(f"CREATE TABLE runs AS {table_sql(tables()['runs'], runs)}")
-        synthetic = study.is_synthetic(connection)
-        return estimates()[name], run(connection, name, suspects), synthetic
+        synthetic, note = study.is_synthetic(connection), study.suspects_note(connection, suspects)
+        rows = run(connection, name, suspects)
+    return Answer(estimates()[name], rows, tuple(run.run_id for run in runs), synthetic, note)
 
 
 def run(connection: duckdb.DuckDBPyConnection, name: str, suspects: str = "include") -> pa.Table:
@@ -129,16 +138,43 @@ def run(connection: duckdb.DuckDBPyConnection, name: str, suspects: str = "inclu
     return pa.Table.from_pylist(rows)
 
 
-def render(estimate: Estimate, rows: pa.Table, format: str, synthetic: bool = False) -> str | bytes:
-    """The rows in any format; with question and method where the format has room for words."""
-    body = report.render_table(rows, format)
-    if format in ("table", "markdown") and isinstance(body, str):
-        note = f"{report.SYNTHETIC}\n\n" if synthetic else "\n"
-        return f"{estimate.question}\n{note}{body}\n{estimate.method}\n"
+def render(answer: Answer, format: str, limit: int | None = None) -> str | bytes:
+    """The rows (the first `limit`) in any format; with question, method and cover where it has room for words."""
+    rows, one = answer.rows.slice(0, limit), answer.estimate
     if format == "json":
-        about = {"report": estimate.name, "question": estimate.question, "synthetic": synthetic}
-        return report.dumped({**about, "method": estimate.method, "rows": report.objects(rows)})
-    return body
+        about = {"report": one.name, "question": one.question, "synthetic": answer.synthetic, "method": one.method}
+        about |= {"runs": list(answer.runs), "suspects": answer.suspects}
+        return report.dumped({**about, "rows": report.objects(rows)})
+    body = report.render_table(_rounded(rows) if format in _READ else rows, format)
+    if format not in _READ:
+        return body
+    head = [one.question, *([report.SYNTHETIC] if answer.synthetic else [])]
+    return "\n".join([*head, "", str(body), *report.legend(_legend(answer, rows.num_rows), format == "markdown")]) + "\n"
+
+
+_READ = ("table", "markdown")
+"""Formats that people read."""
+
+_DIGITS = 6
+"""Digits that people read of a number."""
+
+
+def _rounded(rows: pa.Table) -> pa.Table:
+    """The rows with fractions cut to the digits that people read."""
+    texts = {name: [_short(value) for value in rows[name].to_pylist()] for name in rows.column_names}
+    return pa.table({name: pa.array(values, rows[name].type) for name, values in texts.items()})
+
+
+def _short(value: Any) -> Any:
+    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+
+
+def _legend(answer: Answer, shown: int) -> Iterator[tuple[str, str]]:
+    yield "method", answer.estimate.method
+    yield "suspects", answer.suspects
+    yield "runs", f"{len(answer.runs)} runs, {answer.runs[0]} to {answer.runs[-1]}"
+    if shown < answer.rows.num_rows:
+        yield "note", f"The first {shown:,} of {answer.rows.num_rows:,} rows."
 
 
 # --- families --------------------------------------------------------------------------------------------------------
@@ -208,10 +244,8 @@ def _stability(read: Read, _: study.Asker) -> Rows:
     cell, shape = month * len(names) + family, (len(months), len(names))
     rng, n = np.random.default_rng(0), int(host.max(initial=0)) + 1
     weights = [rng.poisson(1.0, n).astype(float) for _ in range(RANK_RESAMPLES)]
-    counts = [
-        np.bincount(cell, weights=w[host], minlength=shape[0] * shape[1]).reshape(shape).astype(float) for w in weights
-    ]
-    whole = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
+    counts = [_counted(cell, shape, w[host]) for w in weights]
+    whole = _counted(cell, shape, np.ones(len(host)))
     return [_tau(months[i], whole[i - 1 : i + 1], [c[i - 1 : i + 1] for c in counts])
             for i in range(1, len(months))]  # fmt: skip
 
@@ -225,7 +259,8 @@ def _tau(month: date, both: Floats, drawn: Sequence[Floats]) -> dict[str, Any]:
     found = [estimators.kendall(one[0, common], one[1, common]) for one in (both, *drawn)]
     known = [one for one in found[1:] if np.isfinite(one)]
     low, high = np.percentile(known, [2.5, 97.5]).tolist() if known else (None, None)
-    return {"month": month, "families": int(common.sum()), "kendall_tau": found[0], "low": low, "high": high}
+    tau = found[0] if np.isfinite(found[0]) else None
+    return {"month": month, "families": int(common.sum()), "kendall_tau": tau, "low": low, "high": high}
 
 
 def _trends(read: Read, _: study.Asker) -> Rows:

@@ -583,6 +583,11 @@ def _suspects_note(connection: duckdb.DuckDBPyConnection, suspects: str, summed:
     sql = f"SELECT count(DISTINCT ip), count(DISTINCT ip) FILTER ({'most_suspect' if summed else 'suspect'} >= 2) FROM "
     sql += "endpoint_latest" if summed else "hosts"
     hosts, doubted = connection.execute(sql).fetchall()[0]
+    return suspects_text(suspects, hosts, doubted)
+
+
+def suspects_text(suspects: str, hosts: int, doubted: int) -> str:
+    """What the choice of `--suspects` did to `hosts` hosts, of which `doubted` are in doubt."""
     return {
         "include": f"included ({doubted:,} of {hosts:,} hosts)",
         "exclude": f"left out ({doubted:,} of {hosts:,} hosts)",
@@ -770,8 +775,14 @@ def _runs_covered(answer: Answer) -> str:
 def _as_text(answer: Answer) -> str:
     head = [answer.report.question, *([SYNTHETIC] if answer.synthetic else []), ""]
     body = _grid(answer.rows, _shown) if answer.rows.num_rows else ["(no rows)"]
-    legend = [line for label, text in _legend(answer) for line in _wrapped(label, hostile.printable(text))]
-    return "\n".join([*head, *body, "", *legend]) + "\n"
+    return "\n".join([*head, *body, "", *legend(_legend(answer))]) + "\n"
+
+
+def legend(pairs: Iterable[tuple[str, str]], markdown: bool = False) -> list[str]:
+    """The lines of (label, text) that stand below a table."""
+    if markdown:
+        return [f"- **{label}**: {_markdown_text(hostile.printable(text))}" for label, text in pairs]
+    return [line for label, text in pairs for line in _wrapped(label, hostile.printable(text))]
 
 
 def _wrapped(label: str, text: str) -> list[str]:
@@ -789,8 +800,7 @@ def _wrapped(label: str, text: str) -> list[str]:
 def _as_markdown(answer: Answer) -> str:
     head = [f"## {answer.report.question}", "", *([f"**{SYNTHETIC}**", ""] if answer.synthetic else [])]
     body = _markdown(answer.rows, _shown) if answer.rows.num_rows else ["(no rows)"]
-    legend = [f"- **{label}**: {_markdown_text(hostile.printable(text))}" for label, text in _legend(answer)]
-    return "\n".join([*head, *body, "", *legend]) + "\n"
+    return "\n".join([*head, *body, "", *legend(_legend(answer), markdown=True)]) + "\n"
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,7 +127,10 @@ def _part(place: str, text: str) -> Part:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The rows, in the order of the published table, each with the columns COLUMNS; and what they cover."""
+    """The rows, in the order of the published table, each with the columns COLUMNS; and what they cover.
+
+    suspects: how many suspect hosts are in the rows that do not say otherwise, or left out.
+    """
 
     rows: tuple[Mapping[str, Any], ...]
     runs: tuple[str, ...]
@@ -186,7 +189,18 @@ def answer(
     main = _asked(connection, asked, suspects, words)
     again = _asked(connection, asked, "exclude", words) if clean and suspects == "include" else {}
     rows = [row for one in asked for row in (*_rows(one, main[one.id], ""), *_rows(one, again.get(one.id, {}), CLEAN))]
-    return Study(tuple(rows), tuple(names), synthetic, suspects)
+    return Study(tuple(rows), tuple(names), synthetic, suspects_note(connection, suspects))
+
+
+_DOUBTED = """SELECT count(*), count(*) FILTER (doubt >= 2)
+FROM (SELECT ip, max(most_suspect) AS doubt FROM endpoint_latest GROUP BY ip HAVING bool_or(server = $server)) AS hosts"""
+
+
+def suspects_note(connection: duckdb.DuckDBPyConnection, suspects: str) -> str:
+    """How many of the hosts that the study speaks of are suspect, and in or left out."""
+    with Asker.open(connection, suspects) as asker:
+        hosts, doubted = asker.run(_DOUBTED, "suspects")[0]
+    return report.suspects_text(suspects, hosts, doubted)
 
 
 def is_synthetic(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -351,7 +365,7 @@ def render(study: Study, format: str) -> str | bytes:
     narrow = ("id", "name", "published", "value", "unit", "denominator") if format != "parquet" else COLUMNS
     texts = {name: pa.array([_text(row[name]) for row in study.rows], pa.string()) for name in narrow}
     body = report.render_table(pa.table(texts), format)
-    return body if isinstance(body, bytes) else f"{QUESTION}\n{_note(study)}\n\n{body}"
+    return body if isinstance(body, bytes) else f"{QUESTION}\n{_note(study)}\nsuspects {study.suspects}\n\n{body}"
 
 
 def _about(study: Study) -> dict[str, Any]:
