@@ -149,7 +149,9 @@ def render(answer: Answer, format: str, limit: int | None = None) -> str | bytes
     if format not in _READ:
         return body
     head = [one.question, *([report.SYNTHETIC] if answer.synthetic else [])]
-    return "\n".join([*head, "", str(body), *report.legend(_legend(answer, rows.num_rows), format == "markdown")]) + "\n"
+    return (
+        "\n".join([*head, "", str(body), *report.legend(_legend(answer, rows.num_rows), format == "markdown")]) + "\n"
+    )
 
 
 _READ = ("table", "markdown")

@@ -494,7 +494,7 @@ class _Asker:
 
     def keep(self, word: str, statements: Sequence[str]) -> None:
         """Make a word a table of this connection, if the statements read it, directly or through other words."""
-        if not any(f"{word} AS (" in summaries.composed(sql, self.words) for sql in statements):
+        if not any(word in summaries.needed(sql, self.words) for sql in statements):
             return
         statement = f"CREATE TEMP TABLE {word} AS {summaries.composed(self.words[word], self.words)}"
         try:

@@ -47,11 +47,14 @@ _KEYS = ("definition", "weighting", "note")
 _SHARED = (
     "studied",
     "host_life",
-    "host_inventory",
+    "described",
+    "host_listing",
     "host_architecture",
     "host_label",
     "host_capability",
     "host_families_count",
+    "host_families_but_embeddings",
+    "host_band",
 )
 """Words that nearly every statistic reads: computed once."""
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
@@ -257,7 +260,7 @@ class Asker:
     def table(self, sql: str, place: str) -> pa.Table:
         """The rows of a statement as an Arrow table. Raises QueryError."""
         for name in (*summaries.names(), *_SHARED):
-            if name in self.known and f"{name} AS (" in summaries.composed(sql, self.known):
+            if name in summaries.needed(sql, self.known):
                 text = self.known.pop(name)
                 self._execute(f"CREATE TEMP TABLE {name} AS ", text, name)
         return self._execute("", sql, place).to_arrow_table()
