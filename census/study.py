@@ -196,7 +196,7 @@ def answer(
 
 
 _DOUBTED = """SELECT count(*), count(*) FILTER (doubt >= 2)
-FROM (SELECT ip, max(most_suspect) AS doubt FROM endpoint_latest GROUP BY ip HAVING bool_or(server = $server)) AS hosts"""
+FROM (SELECT ip, max(most_suspect) AS doubt FROM endpoint_latest GROUP BY ip HAVING bool_or(server = $server))"""
 
 
 def suspects_note(connection: duckdb.DuckDBPyConnection, suspects: str) -> str:

@@ -608,9 +608,9 @@ def _bait(pool: Pool, cell: int) -> int:
 
 
 def _exchange(settings: Settings, people: People, stock: Stock) -> None:
-    """Make pairs and multi-family hosts come out to the host: a few transient hosts change to a portfolio next to theirs.
+    """Make pairs and multi-family hosts come out to the host: a few transient hosts change to a portfolio like theirs.
 
-    Quotas are met within one host in each cell of each stratum; what is left over in all is what is exchanged here.
+    Quotas are met within one host in each cell of each stratum; what that leaves over in all is exchanged here.
     """
     p, kind = settings.parameters["portfolio"], stock.pool.cell % 4
     multi = round(len(people.n) * p["multi_family"])
