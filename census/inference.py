@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from census import duck, estimators, query, report, resources, study, summaries
+from census import duck, estimators, formats, query, report, resources, study, summaries
 from census.errors import DataError, QueryError
 from census.estimators import Floats, wilson
 from census.manifest import table_sql
@@ -143,36 +143,12 @@ def _rows(asker: study.Asker, name: str) -> pa.Table:
 
 
 def render(answer: Answer, format: str, limit: int | None = None) -> str | bytes:
-    """The rows (the first `limit`) in any format; with question, method and cover where it has room for words."""
-    rows, one = answer.rows.slice(0, limit), answer.estimate
-    if format == "json":
-        about = {"report": one.name, "question": one.question, "synthetic": answer.synthetic, "method": one.method}
-        about |= {"runs": list(answer.runs), "suspects": answer.suspects}
-        return report.dumped({**about, "rows": report.objects(rows)})
-    body = report.render_table(_rounded(rows) if format in _READ else rows, format)
-    if format not in _READ:
-        return body
-    head = [one.question, *([report.SYNTHETIC] if answer.synthetic else [])]
-    return (
-        "\n".join([*head, "", str(body), *report.legend(_legend(answer, rows.num_rows), format == "markdown")]) + "\n"
-    )
-
-
-_READ = ("table", "markdown")
-"""Formats that people read."""
-
-_DIGITS = 6
-"""Digits that people read of a number."""
-
-
-def _rounded(rows: pa.Table) -> pa.Table:
-    """The rows with fractions cut to the digits that people read."""
-    texts = {name: [_short(value) for value in rows[name].to_pylist()] for name in rows.column_names}
-    return pa.table({name: pa.array(values, rows[name].type) for name, values in texts.items()})
-
-
-def _short(value: Any) -> Any:
-    return float(f"{value:.{_DIGITS}g}") if isinstance(value, float) else value
+    """The rows (the first `limit`) in any format, with question, method and cover where it has room for words."""
+    one, rows = answer.estimate, answer.rows.slice(0, limit)
+    about = {"report": one.name, "question": one.question, "synthetic": answer.synthetic, "method": one.method}
+    about |= {"runs": list(answer.runs), "suspects": answer.suspects}
+    legend = tuple(_legend(answer, rows.num_rows))
+    return formats.write(formats.Page(one.question, rows, legend, about, answer.synthetic), format)
 
 
 def _legend(answer: Answer, shown: int) -> Iterator[tuple[str, str]]:

@@ -21,7 +21,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from census import duck, hostile, query, report, resources, summaries
+from census import duck, formats, hostile, query, report, resources, summaries
 from census.choices import SUSPECTS
 from census.errors import DataError, QueryError
 from census.manifest import Run, table_sql
@@ -374,15 +374,19 @@ def _plain(value: Any) -> int | float | str | None:
 
 
 def render(study: Study, format: str) -> str | bytes:
-    """The rows as `table`, `csv`, `json`, `markdown` (text) or `parquet` (bytes)."""
+    """The rows as `table`, `csv`, `json`, `markdown`, `html` (text) or `parquet` (bytes)."""
     if format == "csv":
         return _csv(study)
     if format == "json":
-        return report.dumped({**_about(study), "rows": [_json(row) for row in study.rows]})
-    narrow = ("id", "name", "published", "value", "unit", "denominator") if format != "parquet" else COLUMNS
-    texts = {name: pa.array([_text(row[name]) for row in study.rows], pa.string()) for name in narrow}
-    body = report.render_table(pa.table(texts), format)
-    return body if isinstance(body, bytes) else f"{QUESTION}\n{_note(study)}\nsuspects {study.suspects}\n\n{body}"
+        return formats.dumped({**_about(study), "rows": [_json(row) for row in study.rows]})
+    wanted = COLUMNS if format == "parquet" else _NARROW
+    texts = {name: pa.array([_text(row[name]) for row in study.rows], pa.string()) for name in wanted}
+    page = formats.Page(QUESTION, pa.table(texts), tuple(_legend(study)), _about(study), study.synthetic)
+    return formats.write(page, format)
+
+
+_NARROW = ("id", "name", "published", "value", "unit", "denominator")
+"""Columns for people; the others are sentences."""
 
 
 def _about(study: Study) -> dict[str, Any]:
@@ -395,9 +399,11 @@ def _about(study: Study) -> dict[str, Any]:
     }
 
 
-def _note(study: Study) -> str:
-    covered = f"{len(study.runs)} runs, {study.runs[0]} to {study.runs[-1]}" if study.runs else "the tables at hand"
-    return f"{report.SYNTHETIC}; {covered}" if study.synthetic else covered
+def _legend(study: Study) -> Iterator[tuple[str, str]]:
+    yield "suspects", f"{study.suspects}; rows that end in :{CLEAN} leave them out"
+    if study.runs:
+        yield "runs", f"{len(study.runs)} runs, {study.runs[0]} to {study.runs[-1]}"
+    yield "definitions", "--format csv and json have the definition and the notes of every row"
 
 
 def _json(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from census import estimators, inference, report, study, summaries
+from census import estimators, formats, inference, report, study, summaries
 from census.choices import SUSPECTS
 from tests.report_world import Row, connect, host, model, probe, run
 
@@ -254,7 +254,7 @@ def test_what_is_printed_says_how_of_whom_and_that_it_is_synthetic(world: duckdb
     rows = inference.run(world, "churn")
     one = inference.Answer(inference.estimates()["churn"], rows, ("a", "b"), True, "left out (1 of 4 hosts)")
     text = str(inference.render(one, "table", limit=2))
-    assert report.SYNTHETIC in text and one.suspects in text and "2 runs, a to b" in text and "2 of 4 rows" in text
+    assert formats.SYNTHETIC in text and one.suspects in text and "2 runs, a to b" in text and "2 of 4 rows" in text
     assert "Wilson (1927)" in str(inference.render(one, "markdown"))
     told = json.loads(inference.render(one, "json"))
     assert (told["synthetic"], told["method"], told["suspects"]) == (True, one.estimate.method, one.suspects)
