@@ -476,8 +476,7 @@ def _report(
         return
     if name in inference.estimates():
         wanted = {key: value for key, value in options.items() if key not in ("by", "limit")}
-        estimate, rows, synthetic = inference.answer(output, name, **wanted)
-        _write(inference.render(estimate, rows.slice(0, options["limit"]), format, synthetic))
+        _write(inference.render(inference.answer(output, name, **wanted), format, options["limit"]))
         return
     answer = report.answer(output, name, arguments, say=_note, **options)
     _write(report.render(answer, format))

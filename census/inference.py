@@ -105,11 +105,19 @@ def estimates_page() -> str:
     return "\n".join(parts)
 
 
-def answer(output: Path, name: str, *, suspects: str = "include", **chosen: Any) -> tuple[Estimate, pa.Table, bool]:
-    """One estimate over all finished runs of `output`, or those chosen, its rows, and whether they are synthetic.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """The rows of one estimate, and what they cover. suspects: how many suspect hosts are in or left out."""
 
-    Raises QueryError, SnapshotError.
-    """
+    estimate: Estimate
+    rows: pa.Table
+    runs: tuple[str, ...]
+    synthetic: bool
+    suspects: str
+
+
+def answer(output: Path, name: str, *, suspects: str = "include", **chosen: Any) -> Answer:
+    """One estimate over all finished runs of `output`, or those chosen. Raises QueryError, SnapshotError."""
     runs = query.select_runs(output, **{**chosen, "runs": chosen.get("runs") or None})
     if not runs:
         raise QueryError(f"{output}: no finished run to report on")
@@ -118,27 +126,37 @@ def answer(output: Path, name: str, *, suspects: str = "include", **chosen: Any)
         summaries.attach(connection, kept)
         connection.execute(f"CREATE TABLE runs AS {table_sql(tables()['runs'], runs)}")
         synthetic = study.is_synthetic(connection)
-        return estimates()[name], run(connection, name, suspects), synthetic
+        with study.Asker.open(connection, suspects) as asker:
+            rows, note = _rows(asker, name), asker.suspects_note()
+    return Answer(estimates()[name], rows, tuple(run.run_id for run in runs), synthetic, note)
 
 
 def run(connection: duckdb.DuckDBPyConnection, name: str, suspects: str = "include") -> pa.Table:
     """The rows of one estimate over the summaries that `connection` shows, or the tables that they are sums of."""
-    one = estimates()[name]
     with study.Asker.open(connection, suspects) as asker:
-        rows = _RUN[name](lambda part: asker.table(one.statements[part], f"{name}.sql"), asker)
-    return pa.Table.from_pylist(rows)
+        return _rows(asker, name)
 
 
-def render(estimate: Estimate, rows: pa.Table, format: str, synthetic: bool = False) -> str | bytes:
-    """The rows in any format; with question and method where the format has room for words."""
-    body = formats.table(rows, format)
-    if format in ("table", "markdown") and isinstance(body, str):
-        note = f"{formats.SYNTHETIC}\n\n" if synthetic else "\n"
-        return f"{estimate.question}\n{note}{body}\n{estimate.method}\n"
-    if format == "json":
-        about = {"report": estimate.name, "question": estimate.question, "synthetic": synthetic}
-        return formats.dumped({**about, "method": estimate.method, "rows": formats.objects(rows)})
-    return body
+def _rows(asker: study.Asker, name: str) -> pa.Table:
+    one = estimates()[name]
+    return pa.Table.from_pylist(_RUN[name](lambda part: asker.table(one.statements[part], f"{name}.sql"), asker))
+
+
+def render(answer: Answer, format: str, limit: int | None = None) -> str | bytes:
+    """The rows (the first `limit`) in any format, with question, method and cover where it has room for words."""
+    one, rows = answer.estimate, answer.rows.slice(0, limit)
+    about = {"report": one.name, "question": one.question, "synthetic": answer.synthetic, "method": one.method}
+    about |= {"runs": list(answer.runs), "suspects": answer.suspects}
+    legend = tuple(_legend(answer, rows.num_rows))
+    return formats.write(formats.Page(one.question, rows, legend, about, answer.synthetic), format)
+
+
+def _legend(answer: Answer, shown: int) -> Iterator[tuple[str, str]]:
+    yield "method", answer.estimate.method
+    yield "suspects", answer.suspects
+    yield "runs", f"{len(answer.runs)} runs, {answer.runs[0]} to {answer.runs[-1]}"
+    if shown < answer.rows.num_rows:
+        yield "note", f"The first {shown:,} of {answer.rows.num_rows:,} rows."
 
 
 # --- families --------------------------------------------------------------------------------------------------------
@@ -208,10 +226,8 @@ def _stability(read: Read, _: study.Asker) -> Rows:
     cell, shape = month * len(names) + family, (len(months), len(names))
     rng, n = np.random.default_rng(0), int(host.max(initial=0)) + 1
     weights = [rng.poisson(1.0, n).astype(float) for _ in range(RANK_RESAMPLES)]
-    counts = [
-        np.bincount(cell, weights=w[host], minlength=shape[0] * shape[1]).reshape(shape).astype(float) for w in weights
-    ]
-    whole = np.bincount(cell, minlength=shape[0] * shape[1]).reshape(shape).astype(float)
+    counts = [_counted(cell, shape, w[host]) for w in weights]
+    whole = _counted(cell, shape, np.ones(len(host)))
     return [_tau(months[i], whole[i - 1 : i + 1], [c[i - 1 : i + 1] for c in counts])
             for i in range(1, len(months))]  # fmt: skip
 
@@ -225,7 +241,8 @@ def _tau(month: date, both: Floats, drawn: Sequence[Floats]) -> dict[str, Any]:
     found = [estimators.kendall(one[0, common], one[1, common]) for one in (both, *drawn)]
     known = [one for one in found[1:] if np.isfinite(one)]
     low, high = np.percentile(known, [2.5, 97.5]).tolist() if known else (None, None)
-    return {"month": month, "families": int(common.sum()), "kendall_tau": found[0], "low": low, "high": high}
+    tau = found[0] if np.isfinite(found[0]) else None
+    return {"month": month, "families": int(common.sum()), "kendall_tau": tau, "low": low, "high": high}
 
 
 def _trends(read: Read, _: study.Asker) -> Rows:
@@ -327,10 +344,12 @@ def _upgrades(read: Read, _: study.Asker) -> Rows:
 
 
 def _sensitivity(read: Read, asker: study.Asker) -> Rows:
-    full = {row["id"]: row["value"] for row in study.answer(asker.connection).rows}
+    full = {row["id"]: row["value"] for row in study.rows(asker)}
     missing = [row["day"] for row in read("missing").to_pylist()]
-    thinned = study.without_days(asker.connection, missing)
-    fewer = {row["id"]: row["value"] for row in study.answer(asker.connection, clean=False, words=thinned).rows}
+    with asker.narrowed(asker.suspects, study.without_days(missing)) as thinned:
+        fewer = {row["id"]: row["value"] for row in study.rows(thinned, clean=False)}
+    if asker.suspects == "exclude":
+        full |= {f"{name}:{study.CLEAN}": value for name, value in full.items()}
     return [
         _moved(one, full, fewer) for one in study.statistics().values() if isinstance(full.get(one.id), int | float)
     ]

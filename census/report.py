@@ -472,7 +472,7 @@ class _Asker:
 
     def keep(self, word: str, statements: Sequence[str]) -> None:
         """Make a word a table of this connection, if the statements read it, directly or through other words."""
-        if not any(f"{word} AS (" in summaries.composed(sql, self.words) for sql in statements):
+        if not any(word in summaries.needed(sql, self.words) for sql in statements):
             return
         statement = f"CREATE TEMP TABLE {word} AS {summaries.composed(self.words[word], self.words)}"
         try:
@@ -561,6 +561,11 @@ def _suspects_note(connection: duckdb.DuckDBPyConnection, suspects: str, summed:
     sql = f"SELECT count(DISTINCT ip), count(DISTINCT ip) FILTER ({'most_suspect' if summed else 'suspect'} >= 2) FROM "
     sql += "endpoint_latest" if summed else "hosts"
     hosts, doubted = connection.execute(sql).fetchall()[0]
+    return suspects_text(suspects, hosts, doubted)
+
+
+def suspects_text(suspects: str, hosts: int, doubted: int) -> str:
+    """What the choice of `--suspects` did to `hosts` hosts, of which `doubted` are in doubt."""
     return {
         "include": f"included ({doubted:,} of {hosts:,} hosts)",
         "exclude": f"left out ({doubted:,} of {hosts:,} hosts)",

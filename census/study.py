@@ -13,6 +13,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
 from functools import cache
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -44,16 +45,15 @@ MEMORY = "2500MB"
 
 _HEAD = re.compile(r"-- ([A-Z]\d+): (.+)")
 _KEYS = ("definition", "weighting", "note")
-_SHARED = (
-    "studied",
-    "host_life",
-    "host_inventory",
-    "host_architecture",
-    "host_label",
-    "host_capability",
-    "host_families_count",
-)
-"""Words that nearly every statistic reads: computed once."""
+_LISTED = ("host_listing", "host_label", "host_capability", "host_families_but_embeddings", "host_band")
+"""Words of what each host listed."""
+
+_SEEN = ("host_life", "host_architecture", "host_families_count")
+"""Words of when each host was seen, and with which families."""
+
+_SHARED = ("studied", "described", *_SEEN, *_LISTED)
+"""Words that many statistics read: each is made once, after those that it reads."""
+
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 
 
@@ -127,7 +127,10 @@ def _part(place: str, text: str) -> Part:
 
 @dataclass(frozen=True, slots=True)
 class Study:
-    """The rows, in the order of the published table, each with the columns COLUMNS; and what they cover."""
+    """The rows, in the order of the published table, each with the columns COLUMNS; and what they cover.
+
+    suspects: how many suspect hosts are in the rows that do not say otherwise, or left out.
+    """
 
     rows: tuple[Mapping[str, Any], ...]
     runs: tuple[str, ...]
@@ -177,16 +180,22 @@ def answer(
 
     Where suspects are in and `clean` is true, each has its rows again without them. `words` replace words.
     """
-    if suspects not in SUSPECTS:
-        raise QueryError(f"'{suspects}' is no choice of --suspects; choose from: {', '.join(SUSPECTS)}")
+    synthetic = is_synthetic(connection)
+    with Asker.open(connection, suspects, words) as asker:
+        found = tuple(rows(asker, only, clean))
+        return Study(found, tuple(names), synthetic, asker.suspects_note())
+
+
+def rows(asker: Asker, only: Sequence[str] = (), clean: bool = True) -> list[Mapping[str, Any]]:
+    """The rows of every statistic, or of those named; with `clean` those again that are without suspects."""
     if unknown := sorted(set(only) - set(statistics())):
         raise QueryError(f"there is no statistic '{unknown[0]}'; there are: {', '.join(statistics())}")
-    synthetic = is_synthetic(connection)
     asked = [one for one in statistics().values() if not only or one.id in only]
-    main = _asked(connection, asked, suspects, words)
-    again = _asked(connection, asked, "exclude", words) if clean and suspects == "include" else {}
-    rows = [row for one in asked for row in (*_rows(one, main[one.id], ""), *_rows(one, again.get(one.id, {}), CLEAN))]
-    return Study(tuple(rows), tuple(names), synthetic, suspects)
+    main, again = {one.id: _figures(asker, one) for one in asked}, {}
+    if clean and asker.suspects == "include":
+        with asker.narrowed("exclude") as fewer:
+            again = {one.id: _figures(fewer, one) for one in asked}
+    return [row for one in asked for row in (*_rows(one, main[one.id], ""), *_rows(one, again.get(one.id, {}), CLEAN))]
 
 
 def is_synthetic(connection: duckdb.DuckDBPyConnection) -> bool:
@@ -201,25 +210,23 @@ def is_synthetic(connection: duckdb.DuckDBPyConnection) -> bool:
 
 _Figures = dict[str, tuple[Any, ...]]
 
+_DOUBTED = """SELECT count(*), count(*) FILTER (doubt >= 2)
+FROM (SELECT ip, max(most_suspect) AS doubt FROM endpoint_latest GROUP BY ip HAVING bool_or(server = $server))"""
 
-def _asked(
-    connection: duckdb.DuckDBPyConnection,
-    asked: Sequence[Statistic],
-    suspects: str,
-    words: Mapping[str, str] = MappingProxyType({}),
-) -> dict[str, _Figures]:
-    """The figures of each statistic by suffix: (value, denominator, note)."""
-    with Asker.open(connection, suspects, words) as asker:
-        return {one.id: _figures(asker, one) for one in asked}
+_NUMBERS = count(1)
 
 
 @dataclass(slots=True)
 class Asker:
-    """Runs statements over the words of the study. What nearly all of them read is made once, when it is first read."""
+    """Runs statements over the words of the study. What many of them read is made once, when it is first read.
+
+    What is made is a table of the schema `place` of the connection's database, which is gone when the asker is closed.
+    """
 
     connection: duckdb.DuckDBPyConnection
     known: dict[str, str]
-    values: Mapping[str, str]
+    suspects: str
+    place: str
 
     @classmethod
     @contextmanager
@@ -227,14 +234,34 @@ class Asker:
         cls, connection: duckdb.DuckDBPyConnection, suspects: str, words: Mapping[str, str] = MappingProxyType({})
     ) -> Iterator[Asker]:
         """An asker of what `connection` shows; words that it shows as tables or views are read, `words` replaced."""
+        if suspects not in SUSPECTS:
+            raise QueryError(f"'{suspects}' is no choice of --suspects; choose from: {', '.join(SUSPECTS)}")
         there = connection.execute(
-            "SELECT view_name FROM duckdb_views() WHERE NOT internal AND NOT temporary "
-            "UNION SELECT table_name FROM duckdb_tables() WHERE NOT temporary"
+            "SELECT view_name FROM duckdb_views() WHERE NOT internal AND schema_name = 'main' "
+            "UNION SELECT table_name FROM duckdb_tables() WHERE schema_name = 'main'"
         ).fetchall()
         known = {name: word.sql for name, word in summaries.words().items()}
         known = summaries.known_but(known, [row[0] for row in there]) | dict(words)
         with closing(connection.cursor()) as own:
-            yield cls(own, known, {"suspects": suspects, "server": SERVER})
+            place = f"asked_{next(_NUMBERS)}"
+            own.execute(f"CREATE SCHEMA {place}; SET search_path = '{place},main'")
+            try:
+                yield cls(own, known, suspects, place)
+            finally:
+                own.execute(f"SET search_path = 'main'; DROP SCHEMA {place} CASCADE")
+
+    @contextmanager
+    def narrowed(self, suspects: str, words: Mapping[str, str] = MappingProxyType({})) -> Iterator[Asker]:
+        """An asker of fewer hosts, who takes what is made already of each host from this one; `words` replaced.
+
+        When hosts were seen is not taken where `words` are.
+        """
+        made = [name for name in (*_LISTED, *(() if words else _SEEN)) if name not in self.known]
+        taken = {name: f"SELECT * FROM {self.place}.{name} SEMI JOIN studied USING (ip)" for name in made}
+        if "described" not in self.known:
+            taken["described"] = f"SELECT * FROM {self.place}.described"
+        with Asker.open(self.connection, suspects, taken | dict(words)) as fewer:
+            yield fewer
 
     def run(self, sql: str, place: str) -> list[tuple[Any, ...]]:
         """The rows of a statement; `place` is what errors name. Raises QueryError."""
@@ -243,33 +270,37 @@ class Asker:
     def table(self, sql: str, place: str) -> pa.Table:
         """The rows of a statement as an Arrow table. Raises QueryError."""
         for name in (*summaries.names(), *_SHARED):
-            if name in self.known and f"{name} AS (" in summaries.composed(sql, self.known):
+            if name in summaries.needed(sql, self.known):
                 text = self.known.pop(name)
-                self._execute(f"CREATE TEMP TABLE {name} AS ", text, name)
+                self._execute(f"CREATE TABLE {self.place}.{name} AS ", text, name)
         return self._execute("", sql, place).to_arrow_table()
+
+    def suspects_note(self) -> str:
+        """How many of the hosts that the study speaks of are suspect, and in or left out."""
+        hosts, doubted = self.run(_DOUBTED, "suspects")[0]
+        return report.suspects_text(self.suspects, hosts, doubted)
 
     def _execute(self, prefix: str, sql: str, place: str) -> Any:
         whole = prefix + summaries.composed(sql, self.known)
-        wanted = {name: value for name, value in self.values.items() if f"${name}" in whole}
+        values = {"suspects": self.suspects, "server": SERVER}
         try:
-            return self.connection.sql(whole, params=wanted)
+            return self.connection.sql(whole, params={name: v for name, v in values.items() if f"${name}" in whole})
         except duckdb.Error as problem:
             raise QueryError(f"{place}: {problem}") from None
 
 
-def without_days(connection: duckdb.DuckDBPyConnection, days: Sequence[date]) -> dict[str, str]:
+def without_days(days: Sequence[date]) -> dict[str, str]:
     """Words that take the place of their namesakes, as if nothing had been scanned on `days`.
 
-    `connection` has the summaries. What hosts listed, and their first and last day, are not taken back.
+    They read the summaries, which have to be there. What hosts listed and their first and last day are not taken back.
     """
-    main = connection.execute("SELECT current_database()").fetchall()[0][0] + ".main"
     lost = ", ".join(f"(DATE '{month}', {mask})" for month, mask in sorted(_masks(days).items()))
     texts = ", ".join(f"DATE '{day}'" for day in days)
     return {
         "scan_day": f"SELECT DISTINCT started_at::DATE AS scanned FROM runs WHERE started_at::DATE NOT IN ({texts})",
-        "sightings": _thinned(f"{main}.sightings", lost, _COUNTED),
-        "family_sightings": _thinned(f"{main}.family_sightings", lost, ("observations",)),
-        "endpoint_latest": f"SELECT * FROM {main}.endpoint_latest SEMI JOIN sightings USING (ip, port, domain, server)",
+        "sightings": _thinned("main.sightings", lost, _COUNTED),
+        "family_sightings": _thinned("main.family_sightings", lost, ("observations",)),
+        "endpoint_latest": "SELECT * FROM main.endpoint_latest SEMI JOIN sightings USING (ip, port, domain, server)",
     }
 
 
@@ -343,15 +374,19 @@ def _plain(value: Any) -> int | float | str | None:
 
 
 def render(study: Study, format: str) -> str | bytes:
-    """The rows as `table`, `csv`, `json`, `markdown` (text) or `parquet` (bytes)."""
+    """The rows as `table`, `csv`, `json`, `markdown`, `html` (text) or `parquet` (bytes)."""
     if format == "csv":
         return _csv(study)
     if format == "json":
         return formats.dumped({**_about(study), "rows": [_json(row) for row in study.rows]})
-    narrow = ("id", "name", "published", "value", "unit", "denominator") if format != "parquet" else COLUMNS
-    texts = {name: pa.array([_text(row[name]) for row in study.rows], pa.string()) for name in narrow}
-    body = formats.table(pa.table(texts), format)
-    return body if isinstance(body, bytes) else f"{QUESTION}\n{_note(study)}\n\n{body}"
+    wanted = COLUMNS if format == "parquet" else _NARROW
+    texts = {name: pa.array([_text(row[name]) for row in study.rows], pa.string()) for name in wanted}
+    page = formats.Page(QUESTION, pa.table(texts), tuple(_legend(study)), _about(study), study.synthetic)
+    return formats.write(page, format)
+
+
+_NARROW = ("id", "name", "published", "value", "unit", "denominator")
+"""Columns for people; the others are sentences."""
 
 
 def _about(study: Study) -> dict[str, Any]:
@@ -364,9 +399,11 @@ def _about(study: Study) -> dict[str, Any]:
     }
 
 
-def _note(study: Study) -> str:
-    covered = f"{len(study.runs)} runs, {study.runs[0]} to {study.runs[-1]}" if study.runs else "the tables at hand"
-    return f"{formats.SYNTHETIC}; {covered}" if study.synthetic else covered
+def _legend(study: Study) -> Iterator[tuple[str, str]]:
+    yield "suspects", f"{study.suspects}; rows that end in :{CLEAN} leave them out"
+    if study.runs:
+        yield "runs", f"{len(study.runs)} runs, {study.runs[0]} to {study.runs[-1]}"
+    yield "definitions", "--format csv and json have the definition and the notes of every row"
 
 
 def _json(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -83,18 +83,23 @@ def relations(sql: str) -> list[str]:
     return _RELATION.findall(sql)
 
 
-def composed(sql: str, known: Mapping[str, str]) -> str:
-    """The statement with the words of `known` that it reads, each defined before it is read."""
-    needed: dict[str, str] = {}
+def needed(sql: str, known: Mapping[str, str]) -> dict[str, str]:
+    """The words of `known` that a statement reads, itself or through other words, each after those that it reads."""
+    found: dict[str, str] = {}
 
     def need(text: str) -> None:
         for name in _RELATION.findall(text):
-            if name in known and name not in needed:
+            if name in known and name not in found:
                 need(known[name])
-                needed[name] = known[name]
+                found[name] = known[name]
 
     need(sql)
-    shared = ",\n".join(f"{name} AS (\n{text}\n)" for name, text in needed.items())
+    return found
+
+
+def composed(sql: str, known: Mapping[str, str]) -> str:
+    """The statement with the words of `known` that it reads, each defined before it is read."""
+    shared = ",\n".join(f"{name} AS (\n{text}\n)" for name, text in needed(sql, known).items())
     if not shared:
         return sql
     for head in ("WITH RECURSIVE ", "WITH "):

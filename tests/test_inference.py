@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 
 from census import estimators, formats, inference, report, study, summaries
+from census.choices import SUSPECTS
 from tests.report_world import Row, connect, host, model, probe, run
 
 # --- on paper --------------------------------------------------------------------------------------------------------
@@ -31,12 +33,20 @@ SEEN: dict[int, tuple[range, list[str], str]] = {
 """Days since START, models and tier of each host. 2 and 4 are asked in vain until the end; 1 is upgraded on day 20."""
 
 
-def _world() -> dict[str, list[Row]]:
+DECOYS: dict[int, tuple[range, list[str], str]] = {
+    5: (range(3, 20), ["llama", "gemma2"], "Hyperscaler"),
+    6: (range(0, 27, 2), ["gemma2", "qwen2", "nomic-bert"], "Academic"),
+    **{last: (range(8, 12), ["llama", "nomic-bert"], "Hyperscaler") for last in range(11, 16)},
+}
+"""Hosts in doubt: 6 on no day but its first, which is enough; from 11 on a fleet in two networks."""
+
+
+def _world(seen: Mapping[int, tuple[range, list[str], str]] = SEEN) -> dict[str, list[Row]]:
     rows: dict[str, list[Row]] = {"runs": [], "probes": [], "hosts": [], "models": []}
     for day in DAYS:
         run_id = f"{day:%Y%m%d}T020000Z-aaaa"
         rows["runs"].append(run(run_id))
-        for last, (days, kinds, tier) in SEEN.items():
+        for last, (days, kinds, tier) in seen.items():
             since = (day - START).days
             there = since in days
             if since >= days[0]:
@@ -45,18 +55,41 @@ def _world() -> dict[str, list[Row]]:
                 stated = "0.10.0" if last == 1 and since >= 20 else "0.9.0"
                 families = sorted(kinds)
                 changes: Row = {"tier": tier, "families": families, "server_version": stated, "n_running": 0}
+                changes["suspect"] = 2 if last == 5 or last > 10 or (last == 6 and since == 0) else 0
+                changes["suspect_reasons"] = ["decoy"] if changes["suspect"] else []
+                disk = min(last, 11)
+                changes |= {"asn": 64500 + last % 2, "installation": f"inventory-{disk}"}
                 rows["hosts"].append(host(run_id, last, len(kinds), **changes))
-                rows["models"] += [model(run_id, last, i, kind) for i, kind in enumerate(kinds)]
+                rows["models"] += [_model(run_id, last, i, kind, disk) for i, kind in enumerate(kinds)]
     return rows
+
+
+def _model(run_id: str, last: int, position: int, kind: str, disk: int) -> Row:
+    """A model that is on a disk, under a name that does not tell whose."""
+    time, mark = f"2025-01-01T00:00:00.{disk:09}Z", f"mark-{disk}-{kind}"
+    return model(run_id, last, position, kind, name=f"{kind}:latest", modified_at_raw=time, installation_mark=mark)
+
+
+@contextmanager
+def _summed(seen: Mapping[int, tuple[range, list[str], str]]) -> Iterator[duckdb.DuckDBPyConnection]:
+    known = {name: word.sql for name, word in summaries.words().items()}
+    with connect(_world(seen)) as connection:
+        for name in summaries.names():
+            connection.execute(f"CREATE TABLE {name} AS {summaries.composed(f'SELECT * FROM {name}', known)}")
+        yield connection
 
 
 @pytest.fixture(scope="module")
 def world() -> Iterator[duckdb.DuckDBPyConnection]:
-    known = {name: word.sql for name, word in summaries.words().items()}
-    with connect(_world()) as connection:
-        for name in summaries.names():
-            connection.execute(f"CREATE TABLE {name} AS {summaries.composed(f'SELECT * FROM {name}', known)}")
+    with _summed(SEEN) as connection:
         yield connection
+
+
+@pytest.fixture(scope="module")
+def doubted() -> Iterator[tuple[duckdb.DuckDBPyConnection, dict[str, duckdb.DuckDBPyConnection]]]:
+    """A world with decoys, and by choice of --suspects the world in which nobody else ever was."""
+    with _summed(SEEN | DECOYS) as whole, _summed(DECOYS) as decoys, _summed(SEEN) as clean:
+        yield whole, {"include": whole, "exclude": clean, "only": decoys}
 
 
 def _rows(world: duckdb.DuckDBPyConnection, name: str) -> list[dict[str, Any]]:
@@ -70,6 +103,35 @@ def test_every_estimate_has_a_file_and_is_tested_here() -> None:
         *("survival", "trends", "upgrades"),
     }
     assert not set(inference.estimates()) & {*report.reports(), study.NAME}
+
+
+@pytest.mark.parametrize("suspects", SUSPECTS)
+@pytest.mark.parametrize("name", [study.NAME, *inference.estimates(), *sorted({*report.reports()} - {"compare"})])
+def test_hosts_left_out_might_never_have_been(name: str, suspects: str, doubted: Any) -> None:
+    """Every answer without suspects, or of these alone, is that of a world where the others are not."""
+    whole, alone = doubted
+    told, wanted = _told(whole, name, suspects), _told(alone[suspects], name, "include")
+    if name == "sensitivity" and suspects == "only":
+        for row in wanted[0]:
+            row["without_suspects"] = None
+    assert told[0] == wanted[0]
+    assert told[0] or (suspects == "exclude" and name in ("fleets", "suspects"))
+    n = {"include": "included (7 of 11 hosts)", "exclude": "left out (7 of 11 hosts)"}
+    assert told[1] == n.get(suspects, "only these (7 of 11 hosts; the other 4 are left out)")
+
+
+def _told(connection: duckdb.DuckDBPyConnection, name: str, suspects: str) -> tuple[list[dict[str, Any]], str]:
+    """The rows of a report of any sort, and what it says of suspects."""
+    if name == study.NAME:
+        answer = study.answer(connection, suspects=suspects, clean=False)
+        return [dict(row) for row in answer.rows], answer.suspects
+    if name in inference.estimates():
+        found = inference.run(connection, name, suspects)
+        with study.Asker.open(connection, suspects) as asker:
+            return found.to_pylist(), asker.suspects_note()
+    told = report.ask(connection, name, suspects=suspects)
+    rows = told.rows.drop_columns("recorded") if name == "outcomes" else told.rows
+    return rows.to_pylist(), told.suspects
 
 
 def test_lift(world: duckdb.DuckDBPyConnection) -> None:
@@ -188,12 +250,15 @@ def test_the_published_indicators_stand_beside_what_was_measured(world: duckdb.D
     assert {row["measured"] for row in rows if row["id"] is None} >= {"family gemma2", "brand Gemma"}
 
 
-def test_what_is_printed_says_how_and_that_it_is_synthetic(world: duckdb.DuckDBPyConnection) -> None:
-    one, rows = inference.estimates()["churn"], inference.run(world, "churn")
-    assert formats.SYNTHETIC in str(inference.render(one, rows, "table", synthetic=True))
-    assert one.method in str(inference.render(one, rows, "markdown"))
-    told = json.loads(inference.render(one, rows, "json", synthetic=True))
-    assert (told["synthetic"], told["method"]) == (True, one.method)
+def test_what_is_printed_says_how_of_whom_and_that_it_is_synthetic(world: duckdb.DuckDBPyConnection) -> None:
+    rows = inference.run(world, "churn")
+    one = inference.Answer(inference.estimates()["churn"], rows, ("a", "b"), True, "left out (1 of 4 hosts)")
+    text = str(inference.render(one, "table", limit=2))
+    assert formats.SYNTHETIC in text and one.suspects in text and "2 runs, a to b" in text and "2 of 4 rows" in text
+    assert "Wilson (1927)" in str(inference.render(one, "markdown"))
+    told = json.loads(inference.render(one, "json"))
+    assert (told["synthetic"], told["method"], told["suspects"]) == (True, one.estimate.method, one.suspects)
+    assert (told["runs"], len(told["rows"])) == (["a", "b"], 4)
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------------

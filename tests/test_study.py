@@ -125,9 +125,9 @@ def test_the_pair_and_qwen2_alone_are_two_rows() -> None:
 
 
 def test_every_row_of_a_statistic_is_in_its_header(figures: dict[str, Any]) -> None:
-    with connect(_world()) as connection:
-        asked = list(study.statistics().values())
-        found = study._asked(connection, asked, "include")
+    asked = list(study.statistics().values())
+    with connect(_world()) as connection, study.Asker.open(connection, "include") as asker:
+        found = {one.id: study._figures(asker, one) for one in asked}
     for one in asked:
         unknown = set(found[one.id]) - {part.suffix for part in one.parts}
         assert not unknown, f"{one.id}: {sorted(unknown)}"

@@ -473,6 +473,7 @@ def _assigned(
     stock.leader = _chains(settings, people, stock, rng)
     stock.candidate = stock.candidate[stock.leader]
     stock.decoy, stock.weak = _decoys(settings, people, stock, rng)
+    _exchange(settings, people, stock)
     stock.version, stock.upgrade, stock.version_after = _versions(settings, days, people, releases, stock.leader, rng)
     stock.served = _served(settings, days, people, releases, stock, rng)
     return stock
@@ -604,6 +605,41 @@ def _bait(pool: Pool, cell: int) -> int:
     """The portfolio that a fleet of a cell shows: one of old models, the same in every round of the calibration."""
     members = np.flatnonzero(pool.cell == cell)
     return int(members[np.argmin(pool.since[members])])
+
+
+def _exchange(settings: Settings, people: People, stock: Stock) -> None:
+    """Make pairs and multi-family hosts come out to the host: a few transient hosts change to a portfolio like theirs.
+
+    Quotas are met within one host in each cell of each stratum; what that leaves over in all is exchanged here.
+    """
+    p, kind = settings.parameters["portfolio"], stock.pool.cell % 4
+    multi = round(len(people.n) * p["multi_family"])
+    pairs = round(len(people.n) * p["multi_family"] * p["pair"])
+    followed = np.bincount(stock.leader, minlength=len(people.n)) > 1
+    able = ~people.core & ~followed & (stock.decoy == 0) & (stock.leader == np.arange(len(people.n)))
+    for more, less, wanted in ((_PAIR, _MULTI, pairs), (_MULTI, _SINGLE, multi)):
+        excess = int((kind[stock.candidate] >= more).sum()) - wanted
+        start, end = (more, less) if excess > 0 else (less, more)
+        there = able & (kind[stock.candidate] == start) & (stock.pool.size[stock.candidate] == _EXCHANGED)
+        for host in np.flatnonzero(there)[: abs(excess)]:
+            stock.candidate[host] = _beside(stock.pool, int(stock.candidate[host]), end)
+
+
+_SINGLE, _MULTI, _PAIR = 0, 2, 3
+"""Kinds of cells of the pool: one family or none; more than one; llama and qwen2 among them."""
+
+_EXCHANGED = 2
+"""Models of the hosts that are exchanged: the smallest that can have two families, and the most frequent."""
+
+
+def _beside(pool: Pool, candidate: int, kind: int) -> int:
+    """The candidate of another kind with as many models, none newer, that is most like the given one in all else."""
+    same = (pool.cell % 4 == kind) & (pool.size == pool.size[candidate]) & (pool.since <= pool.since[candidate])
+    near = np.flatnonzero(same)
+    if not len(near):
+        return candidate
+    distance = sum(np.abs(values[near] - values[candidate]) for values in pool.features.values())
+    return int(near[np.argmin(distance)])
 
 
 def _versions(

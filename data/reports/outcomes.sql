@@ -5,7 +5,7 @@
 --   every target of a run has exactly one row in probes: unbalanced_runs is 0. Without suspect hosts, or of these alone,
 --   only targets asked can be told apart, and recorded is empty.
 -- unit: target (an endpoint of the target list) of one run
--- denominator: share_of_asked: {targets} targets asked, {probes} rows of probes
+-- denominator: share_of_asked: the rows of probes that are counted; in all {targets} targets asked, {probes} rows of probes
 -- weighting: a target counts once in each run that covers it
 SELECT (SELECT coalesce(sum(n_targets), 0)::BIGINT FROM runs) AS targets,
        (SELECT count(*) FROM probes) AS probes,
@@ -18,8 +18,8 @@ WITH recorded AS (
      wanted AS (
        SELECT outcome FROM probes
        WHERE CASE $suspects
-               WHEN 'exclude' THEN ip NOT IN (SELECT s.ip FROM hosts s WHERE s.suspect >= 2)
-               WHEN 'only' THEN ip IN (SELECT s.ip FROM hosts s WHERE s.suspect >= 2)
+               WHEN 'exclude' THEN ip NOT IN (SELECT ip FROM suspect_host)
+               WHEN 'only' THEN ip IN (SELECT ip FROM suspect_host)
                ELSE true
              END
      ),
@@ -39,7 +39,7 @@ SELECT entry,
        name,
        targets,
        recorded,
-       CASE WHEN entry = 'asked' THEN targets / (SELECT nullif(count(*), 0) FROM probes) END AS share_of_asked
+       CASE WHEN entry = 'asked' THEN targets / (SELECT nullif(count(*), 0) FROM wanted) END AS share_of_asked
 FROM ledger
 WHERE targets IS NOT NULL
 ORDER BY part, targets DESC, name

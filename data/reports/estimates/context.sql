@@ -4,8 +4,7 @@
 --   speaks of; models of a cloud are left out. Mind the column warning: no two of these figures have one population.
 -- rows: measured
 WITH owned AS (
-       SELECT DISTINCT ip, name, digest, CASE WHEN claimed_brand IS NULL THEN developer_country END AS origin,
-              CASE WHEN claimed_brand IS NULL THEN brand_family END AS brand, declared_family AS family
+       SELECT DISTINCT ip, file, developer_country AS origin, brand_family AS brand, declared_family AS family
        FROM host_inventory WHERE NOT remote
      ),
      named AS (UNPIVOT owned ON origin, brand, family INTO NAME notion VALUE measured)

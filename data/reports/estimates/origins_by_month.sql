@@ -5,7 +5,7 @@
 -- rows: months
 WITH owned AS (
        SELECT ip, port, domain, date_trunc('month', a.started_at)::DATE AS since, date_trunc('month', b.started_at)::DATE AS until,
-              CASE WHEN claimed_brand IS NULL THEN developer_country END AS brand, weights_country AS weights
+              developer_country AS brand, weights_country AS weights
        FROM host_inventory JOIN runs a ON a.run_id = first_run JOIN runs b ON b.run_id = last_run
        WHERE NOT remote
      ),

@@ -7,7 +7,5 @@
 -- row: known ; … of hosts with a known family ; - ; % ; hosts with a family
 SELECT '' AS part, count(*) FILTER (families >= 2) AS value, NULL::BIGINT AS denominator FROM host_families_count
 UNION ALL SELECT 'share', 100 * count(*) FILTER (families >= 2) / (SELECT count(*) FROM host_life), (SELECT count(*) FROM host_life) FROM host_families_count
-UNION ALL SELECT 'no_embeddings', 100 * count(*) / (SELECT count(*) FROM host_life), (SELECT count(*) FROM host_life)
-FROM (SELECT ip FROM host_inventory WHERE NOT remote AND NOT embeds AND declared_family <> '' AND declared_family NOT IN ('clip', 'mmproj')
-      GROUP BY ip HAVING count(DISTINCT declared_family) >= 2)
+UNION ALL SELECT 'no_embeddings', 100 * count(*) FILTER (families >= 2) / (SELECT count(*) FROM host_life), (SELECT count(*) FROM host_life) FROM host_families_but_embeddings
 UNION ALL SELECT 'known', 100 * count(*) FILTER (families >= 2) / nullif(count(*), 0), count(*) FROM host_families_count

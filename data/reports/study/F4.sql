@@ -14,7 +14,7 @@ WITH counted AS (
      ),
      agreed AS (
        SELECT a.month, sum(sign(a.n - b.n) * sign(a.m - b.m))
-                / sqrt(sum(abs(sign(a.n - b.n)))::DOUBLE * sum(abs(sign(a.m - b.m)))) AS tau
+                / nullif(sqrt(sum(abs(sign(a.n - b.n)))::DOUBLE * sum(abs(sign(a.m - b.m)))), 0) AS tau
        FROM both_months a JOIN both_months b ON a.month = b.month AND a.family < b.family GROUP BY a.month
      )
 SELECT '' AS part, avg(tau) AS value, count(*) AS denominator FROM agreed

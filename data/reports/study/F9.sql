@@ -5,16 +5,12 @@
 -- row: no_embeddings ; … families of embedding models left out ; - ; % ; multi-family hosts
 -- row: independent ; expected were the two families independent, over hosts with a family ; - ; % ; multi-family
 --   hosts
-WITH plain AS (
-       SELECT ip, count(DISTINCT declared_family) AS families, bool_or(declared_family = 'llama') AS llama, bool_or(declared_family = 'qwen2') AS qwen2
-       FROM host_inventory
-       WHERE NOT remote AND NOT embeds AND declared_family <> '' AND declared_family NOT IN ('clip', 'mmproj') GROUP BY ip
-     )
 SELECT '' AS part, 100 * count(*) FILTER (llama AND qwen2) / nullif(count(*) FILTER (families >= 2), 0) AS value,
        count(*) FILTER (families >= 2) AS denominator
 FROM host_families_count
 UNION ALL
-SELECT 'no_embeddings', 100 * count(*) FILTER (llama AND qwen2) / nullif(count(*) FILTER (families >= 2), 0), count(*) FILTER (families >= 2) FROM plain
+SELECT 'no_embeddings', 100 * count(*) FILTER (llama AND qwen2) / nullif(count(*) FILTER (families >= 2), 0), count(*) FILTER (families >= 2)
+FROM host_families_but_embeddings
 UNION ALL
 SELECT 'independent', 100 * count(*) FILTER (llama) * count(*) FILTER (qwen2) / count(*) / nullif(count(*) FILTER (families >= 2), 0), count(*) FILTER (families >= 2)
 FROM host_families_count

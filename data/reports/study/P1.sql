@@ -7,16 +7,9 @@
 -- row: any ; hosts with any model of 8-14B ; - ; % ; hosts
 -- row: models ; models of 8-14B ; - ; % ; models of known size
 -- row: first ; band that is the main one of most hosts ; 8-14B ; band ; -
-WITH banded AS (
-       SELECT ip, CASE WHEN size < 1 THEN 0 WHEN size < 4 THEN 1 WHEN size < 8 THEN 4 WHEN size < 15 THEN 8 WHEN size < 35 THEN 15 WHEN size < 80 THEN 35 ELSE 80 END AS low,
-              count(*) AS models
-       FROM (SELECT ip, floor(round(params_b, 1)) AS size FROM host_label WHERE params_b IS NOT NULL) GROUP BY ip, low
-     ),
-     main AS (SELECT ip, arg_max(low, (models, low)) AS low FROM banded GROUP BY ip),
-     everyone AS (SELECT count(*) AS hosts FROM host_life)
-
-SELECT '' AS part, (100 * count(*) FILTER (low = 8) / any_value(everyone.hosts))::VARCHAR AS value, any_value(everyone.hosts) AS denominator FROM main, everyone
-UNION ALL SELECT 'any', (100 * count(*) FILTER (low = 8) / any_value(everyone.hosts))::VARCHAR, any_value(everyone.hosts) FROM banded, everyone
-UNION ALL SELECT 'models', (100 * sum(models) FILTER (low = 8) / sum(models))::VARCHAR, sum(models) FROM banded
+WITH everyone AS (SELECT count(*) AS hosts FROM host_life)
+SELECT '' AS part, (100 * count(*) FILTER (low = 8) / any_value(everyone.hosts))::VARCHAR AS value, any_value(everyone.hosts) AS denominator FROM host_main_band, everyone
+UNION ALL SELECT 'any', (100 * count(*) FILTER (low = 8) / any_value(everyone.hosts))::VARCHAR, any_value(everyone.hosts) FROM host_band, everyone
+UNION ALL SELECT 'models', (100 * sum(models) FILTER (low = 8) / sum(models))::VARCHAR, sum(models) FROM host_band
 UNION ALL SELECT 'first', CASE arg_max(low, (hosts, low)) WHEN 0 THEN '<1B' WHEN 1 THEN '1-3B' WHEN 4 THEN '4-7B' WHEN 8 THEN '8-14B' ELSE '15B+' END, NULL
-FROM (SELECT low, count(*) AS hosts FROM main GROUP BY low)
+FROM (SELECT low, count(*) AS hosts FROM host_main_band GROUP BY low)

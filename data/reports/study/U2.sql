@@ -6,7 +6,6 @@
 -- row:  ; models with a visible system prompt ; 25 ; % ; models
 -- row: hosts ; hosts with one ; - ; % ; hosts
 -- row: own ; models whose prompt is not the default of its publisher ; - ; % ; models
-WITH prompted AS (SELECT ip, name, digest, max(system_class) AS class FROM host_inventory WHERE NOT remote GROUP BY ip, name, digest)
-SELECT '' AS part, 100 * count(class) / nullif(count(*), 0) AS value, count(*) AS denominator FROM prompted
-UNION ALL SELECT 'hosts', 100 * count(DISTINCT ip) FILTER (class IS NOT NULL) / (SELECT count(*) FROM host_life), (SELECT count(*) FROM host_life) FROM prompted
-UNION ALL SELECT 'own', 100 * count(*) FILTER (class <> 'default') / nullif(count(*), 0), count(*) FROM prompted
+SELECT '' AS part, 100 * count(prompt) / nullif(count(*), 0) AS value, count(*) AS denominator FROM host_label
+UNION ALL SELECT 'hosts', 100 * count(DISTINCT ip) FILTER (prompt IS NOT NULL) / (SELECT count(*) FROM host_life), (SELECT count(*) FROM host_life) FROM host_label
+UNION ALL SELECT 'own', 100 * count(*) FILTER (prompt <> 'default') / nullif(count(*), 0), count(*) FROM host_label

@@ -4,5 +4,4 @@
 --   such an evaluation the figure is 0 of unknown, not none.
 -- note: given to the press; the rubric is not published
 -- row:  ; harmful, of visible system prompts ; 7.5 ; % ; visible prompts
-WITH prompted AS (SELECT ip, name, digest, max(system_class) AS class FROM host_inventory WHERE NOT remote GROUP BY ip, name, digest)
-SELECT '' AS part, 100 * count(*) FILTER (class IN ('harmful', 'uncensored')) / nullif(count(class), 0) AS value, count(class) AS denominator FROM prompted
+SELECT '' AS part, 100 * count(*) FILTER (prompt IN ('harmful', 'uncensored')) / nullif(count(prompt), 0) AS value, count(prompt) AS denominator FROM host_label

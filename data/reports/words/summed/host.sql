@@ -6,11 +6,6 @@ SELECT ip,
        arg_max({'country': latest.country, 'network_type': latest.network_type, 'tier': latest.tier},
                (latest.observed_at, last_run, port, domain)) AS place,
        any_value(listed_most.n_models) AS n_models
-FROM endpoint_latest LEFT JOIN listed_most USING (ip)
-WHERE ($server = 'any' OR server = $server)
-  AND CASE $suspects
-        WHEN 'exclude' THEN ip NOT IN (SELECT s.ip FROM endpoint_latest s WHERE s.most_suspect >= 2)
-        WHEN 'only' THEN ip IN (SELECT s.ip FROM endpoint_latest s WHERE s.most_suspect >= 2)
-        ELSE true
-      END
+FROM endpoint_latest SEMI JOIN hosts_asked_for USING (ip) LEFT JOIN listed_most USING (ip)
+WHERE $server = 'any' OR server = $server
 GROUP BY ip

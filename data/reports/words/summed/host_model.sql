@@ -1,21 +1,9 @@
--- host_model, from the summaries: the same rows. Which listing is the latest is decided before anything is read of its model.
+-- host_model, from the summaries: the same rows. Which listing is the latest is decided before anything else is read of its model.
 WITH latest AS (
-       SELECT l.last_run, l.ip, l.port, l.domain, l.position, l.modified_at, l.kind
-       FROM listings l JOIN kinds k USING (kind) SEMI JOIN hosts_asked_for USING (ip)
-       WHERE $server = 'any' OR l.server = $server
-       QUALIFY row_number() OVER (PARTITION BY l.ip, k.model.name, k.model.digest
-                                  ORDER BY l.last_run DESC, l.port, l.domain, l.position) = 1
-     ),
-     described AS (
-       SELECT l.last_run AS run_id, l.ip, l.port, l.domain, l.position, l.modified_at, unnest(k.model)
-       FROM latest l JOIN kinds k USING (kind)
+       SELECT ip, port, domain, kind, last_run, position, modified_at
+       FROM listings JOIN (SELECT kind, file FROM described) AS filed USING (kind) SEMI JOIN hosts_asked_for USING (ip)
+       WHERE $server = 'any' OR server = $server
+       QUALIFY row_number() OVER (PARTITION BY ip, file ORDER BY last_run DESC, port, domain, position) = 1
      )
-SELECT * REPLACE (
-         CASE WHEN claimed_brand IS NULL THEN brand_family END AS brand_family,
-         CASE WHEN claimed_brand IS NULL THEN developer_country END AS developer_country
-       ),
-       lower(trim(family_raw)) AS declared_family,
-       is_remote IS TRUE AS remote,
-       coalesce(role IN ('embedding', 'rerank'), false)
-         OR coalesce(regexp_matches(lower(trim(family_raw)), '(^|-)bert(-|$)|bert$|embed(ding)?$|^t5encoder$'), false) AS embeds
-FROM described
+SELECT last_run AS run_id, ip, port, domain, position, modified_at, described.* EXCLUDE (kind)
+FROM latest JOIN described USING (kind)
