@@ -38,35 +38,35 @@ class Unstorable(ValueError):
     """Rows that do not fit their columns."""
 
 
-def rows(run_id: str, findings: Sequence[Finding], block: int, salt: bytes | None = None) -> dict[str, pa.StructArray]:
-    """The rows of some findings by table.
+def rows(run_id: str, findings: Sequence[Finding], block: int, salt: bytes | None = None) -> dict[str, pa.RecordBatch]:
+    """The rows of some findings by table; a table that is not there has none.
 
     One row of probes for each; one of replies for each reply, and of bodies for each body that is like no other; and
     the rows of `derived_rows`. Raises Unstorable, and what a finding raises of which no rows can be made.
     """
     talks = [finding.conversation for finding in findings]
-    replies = [reply for talk in talks for reply in talk.replies]
-    digests = [hashlib.sha256(reply.body).hexdigest() for reply in replies]
-    observed = {
-        "probes": _probes(run_id, findings, talks, block),
-        "replies": _replies(run_id, talks, replies, digests),
-        "bodies": _bodies(run_id, replies, digests),
-    }
-    return {name: as_struct(name, columns) for name, columns in observed.items()} | derived_rows(run_id, findings, salt)
+    found = {"probes": as_batch("probes", _probes(run_id, findings, talks, block))}
+    if replies := [reply for talk in talks for reply in talk.replies]:
+        digests = [hashlib.sha256(reply.body).hexdigest() for reply in replies]
+        found["replies"] = as_batch("replies", _replies(run_id, talks, replies, digests))
+        found["bodies"] = as_batch("bodies", _bodies(run_id, replies, digests))
+    return found | derived_rows(run_id, findings, salt)
 
 
-def derived_rows(run_id: str, findings: Iterable[Finding], salt: bytes | None = None) -> dict[str, pa.StructArray]:
+def derived_rows(run_id: str, findings: Iterable[Finding], salt: bytes | None = None) -> dict[str, pa.RecordBatch]:
     """What is concluded, not observed: where a server was identified, a row of hosts and one of models for each model.
 
     `salt` is the secret of the installation marks (`snapshot.installation_salt`); without it there are none. Raises
     as `rows` does.
     """
     hosts = [finding for finding in findings if finding.identity.server is not None]
+    if not hosts:
+        return {}
     inventories = list(map(_listed, hosts))
     marks = [_marks(inventory, salt) for inventory in inventories]
     return {
-        "hosts": as_struct("hosts", _hosts(run_id, hosts, inventories, [whole for _, whole in marks])),
-        "models": as_struct("models", _models(run_id, hosts, inventories, [mine for mine, _ in marks])),
+        "hosts": as_batch("hosts", _hosts(run_id, hosts, inventories, [whole for _, whole in marks])),
+        "models": as_batch("models", _models(run_id, hosts, inventories, [mine for mine, _ in marks])),
     }
 
 
@@ -174,7 +174,7 @@ def _hosts(
         **_key(run_id, talks),
         **_each(identities, _IDENTITY),
         **_each([host.place for host in hosts], _PLACE),
-        **_transposed(_INVENTORY, sums),
+        **dict(zip(_INVENTORY, zip(*sums, strict=True), strict=True)),
         **_tls(talks),
         "observed_at": [talk.asked_at for talk in talks],
         "scheme": [talk.scheme or talk.replies[-1].scheme for talk in talks],
@@ -184,10 +184,6 @@ def _hosts(
         "suspect_reasons": [host.doubt.reasons for host in hosts],
         "installation": marks,
     }
-
-
-def _transposed(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Columns:
-    return dict(zip(names, zip(*rows, strict=True), strict=True)) if rows else dict.fromkeys(names, ())
 
 
 def _models(
@@ -309,7 +305,7 @@ def _beginnings(salt: bytes) -> tuple[Any, Any]:
 _EPOCH = datetime(1970, 1, 1)
 
 
-def as_struct(table: str, columns: Columns) -> pa.StructArray:
+def as_batch(table: str, columns: Columns) -> pa.RecordBatch:
     """Rows of a table, of which `columns` has all columns. Raises Unstorable."""
     wanted = tables()[table].arrow
     try:
@@ -319,12 +315,7 @@ def as_struct(table: str, columns: Columns) -> pa.StructArray:
     for column, array in zip(wanted, arrays, strict=True):
         if array.null_count and not column.nullable:
             raise Unstorable(f"{table}.{column.name} is null, and is required")
-    return pa.StructArray.from_arrays(arrays, fields=list(wanted))
-
-
-def no_rows(table: str) -> pa.StructArray:
-    """What `as_struct` gives where there is none."""
-    return pa.array([], pa.struct(list(tables()[table].arrow)))
+    return pa.RecordBatch.from_arrays(arrays, schema=wanted)
 
 
 def _array(values: Sequence[Any] | pa.Array, column: pa.Field) -> pa.Array:

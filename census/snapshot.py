@@ -7,7 +7,6 @@ one rename to `<out>/runs/<run_id>/`. No other module writes there.
 from __future__ import annotations
 
 import ctypes
-import errno
 import fcntl
 import json
 import logging
@@ -17,22 +16,20 @@ import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from functools import partial
-from itertools import chain, pairwise
+from itertools import chain
 from pathlib import Path
 from string import ascii_lowercase, ascii_uppercase
 from typing import IO, Any, Self
 
 import duckdb
-import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from census import duck
+from census import blocks, disk, duck
 from census.errors import SnapshotError
 from census.manifest import (
     MANIFEST,
@@ -43,12 +40,21 @@ from census.manifest import (
     published,
     read_run,
     run_folders,
-    sha256,
     table_sql,
 )
-from census.model import Conversation, Finding, Outcome, Together
-from census.rows import FOUND, Unstorable, derived_rows, no_rows, rows
-from census.schema import SCHEMA_VERSION, Table, tables
+from census.model import Finding, Outcome, Together
+from census.publishing import (
+    RunRow,
+    one_row,
+    ordered_groups,
+    row_groups,
+    sorted_groups,
+    told_of_duckdb,
+    write_run,
+    write_table,
+)
+from census.rows import FOUND, Unstorable, derived_rows, rows
+from census.schema import SCHEMA_VERSION, tables
 
 __all__ = [
     "Draft",
@@ -61,9 +67,6 @@ __all__ = [
     "verify",
     "verify_all",
 ]
-
-RunRow = dict[str, Any]
-"""The row of `runs`, values by column."""
 
 
 # --- which installation ----------------------------------------------------------------------------------------------
@@ -98,11 +101,11 @@ def _whole_salt(path: Path) -> bytes:
 def _make_salt(path: Path) -> None:
     """Two processes may do so at once: the first link wins, and both read what it holds."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{_TEMPORARY}{path.name}-{secrets.token_hex(4)}")
+    new = path.with_name(f"{disk.TEMPORARY}{path.name}-{secrets.token_hex(4)}")
     file = os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb")
-    with _removed_on_failure(new), file:
+    with disk.removed_on_failure(new), file:
         file.write(secrets.token_bytes(_SALT_BYTES))
-        _sync(file)
+        disk.sync(file)
     with suppress(FileExistsError):
         path.hardlink_to(new)
     new.unlink()
@@ -118,161 +121,13 @@ def _told_of_salt(path: Path) -> Iterator[None]:
         raise SnapshotError(f"{path}: {problem.strerror}; installations cannot be marked without it") from None
 
 
-# --- blocks ----------------------------------------------------------------------------------------------------------
-
-_BLOCK, _PART = ".block", ".part"
-"""Ends of the names of a whole block and of a part of one that is not whole yet; inside they are alike."""
-
-_DIGEST_DIGITS = 16
-"""Hex digits of a block file's own SHA-256 in its name: enough to notice damage, not to withstand an attacker."""
-
-_PORTION_BYTES = 64 << 20
-"""Bytes of answers in one record batch of a block, about: what committing and reading a block need at once."""
-
-_FINDING_BYTES = _MODEL_BYTES = 1 << 10
-"""What a finding, and each model of it, counts as in _PORTION_BYTES."""
-
-_BLOCK_SCHEMA = pa.schema([pa.field(t, pa.list_(pa.struct(list(tables()[t].arrow))), nullable=False) for t in FOUND])
-"""A block file is an Arrow file whose rows are portions of the block, with a list of rows for each table."""
-
-_BLOCK_OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
-
-
-_Maker = Callable[[Sequence[Finding]], Mapping[str, pa.StructArray]]
-
-
-def _batch(rows: Mapping[str, pa.StructArray]) -> pa.RecordBatch:
-    """One record batch of a block file; a table that is not there has no rows."""
-    return pa.record_batch([_as_list(name, rows) for name in FOUND], schema=_BLOCK_SCHEMA)
-
-
-def _as_list(name: str, rows: Mapping[str, pa.StructArray]) -> pa.Array:
-    values = rows[name] if name in rows else no_rows(name)
-    return pa.ListArray.from_arrays(pa.array([0, len(values)], type=pa.int32()), values)
-
-
-def _batches(make: _Maker, findings: Sequence[Finding]) -> Iterator[pa.RecordBatch]:
-    for portion in _portions(findings, _PORTION_BYTES):
-        try:
-            rows = make(portion)
-        except Exception:
-            rows = make([_storable(make, finding) for finding in portion])
-        yield _batch(rows)
-
-
-def _portions(findings: Iterable[Finding], size: int) -> Iterator[list[Finding]]:
-    """The findings in pieces of about so many bytes, but for the last, which may be empty."""
-    portion: list[Finding] = []
-    weight = 0
-    for finding in findings:
-        portion.append(finding)
-        weight += _FINDING_BYTES + sum(len(reply.body) for reply in finding.conversation.replies)
-        weight += _MODEL_BYTES * len(finding.identity.models or ())
-        if weight >= size:
-            yield portion
-            portion, weight = [], 0
-    yield portion
-
-
-def _storable(make: _Maker, finding: Finding) -> Finding:
-    """The finding, when its rows can be made; else that of its outcome `unknown-error` with the reason."""
-    try:
-        make([finding])
-    except Exception as problem:
-        return _told(finding, problem)
-    return finding
-
-
-def _told(finding: Finding, problem: Exception) -> Finding:
-    """A finding that cannot be stored, as what it then is: a fault of the census, counted and in the log."""
-    talk = finding.conversation
-    _log.error("%s cannot be stored", talk.target.endpoint, exc_info=problem)
-    error = f"fault of the census: cannot be stored: {str(problem)[:_ERROR_TEXT]}".encode("ascii", "replace").decode()
-    target = replace(talk.target, tag=None)
-    return Finding(Conversation(target, Outcome.UNKNOWN_ERROR, talk.asked_at, error=error, requests=talk.requests))
-
-
 _log = logging.getLogger(__name__)
-_ERROR_TEXT = 200
-"""Characters kept of the reason why a finding could not be stored."""
-
 
 _TargetKey = tuple[str, int, str]
 """(ip, port, domain): one target of a run."""
 
-
-@dataclass(slots=True)
-class _Tally:
-    """What rows of probes add up to: targets by outcome, and the AI servers among them."""
-
-    outcomes: Counter[str] = field(default_factory=Counter)
-    hits: int = 0
-
-    @property
-    def total(self) -> int:
-        """Targets."""
-        return self.outcomes.total()
-
-    def add(self, probes: pa.StructArray) -> None:
-        self.outcomes.update(probes.field("outcome").to_pylist())
-        server = probes.field("server")
-        self.hits += len(server) - server.null_count
-
-    def __add__(self, other: _Tally) -> _Tally:
-        return _Tally(self.outcomes + other.outcomes, self.hits + other.hits)
-
-    def __sub__(self, other: _Tally) -> _Tally:
-        return _Tally(self.outcomes - other.outcomes, self.hits - other.hits)
-
-
-def _write_block(path: Path, batches: Iterable[pa.RecordBatch]) -> _Tally:
-    """Write and fsync a block file; returns what its rows of probes add up to."""
-    tally = _Tally()
-    with path.open("wb") as file:
-        with pa.ipc.new_file(file, _BLOCK_SCHEMA, options=_BLOCK_OPTIONS) as writer:
-            for batch in batches:
-                writer.write_batch(batch)
-                tally.add(batch.column("probes").values)
-        _sync(file)
-    return tally
-
-
-def _read_block(path: Path, table: str) -> Iterator[pa.RecordBatch]:
-    """One table of a block file, a batch for each portion. Raises SnapshotError when the file is damaged."""
-    for portion in _read_portions(path, [table]):
-        yield pa.RecordBatch.from_struct_array(portion.column(0).flatten()).cast(tables()[table].arrow)
-
-
-class _NotNow(SnapshotError):
-    """A block file that this machine cannot read at the moment: it may be whole."""
-
-
-@contextmanager
-def _told_of_damage(path: Path) -> Iterator[None]:
-    """What goes wrong when a block file is read, as SnapshotError. Want of descriptors or memory is no damage."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as problem:
-        if isinstance(problem, MemoryError) or getattr(problem, "errno", None) not in _DAMAGE:
-            words = getattr(problem, "strerror", None) or problem
-            raise _NotNow(f"{path}: cannot be read now: {words}; nothing is lost: mend that, and resume") from None
-        raise SnapshotError(f"{path}: damaged: {problem}; resume the run: the block is asked again") from None
-
-
-_DAMAGE = (None, errno.EIO)
-"""Error numbers of a file that cannot be read because of what it holds: Arrow's own have none."""
-
-
-def _read_portions(path: Path, of: Sequence[str] = FOUND) -> Iterator[pa.RecordBatch]:
-    """The record batches of a block file as written, with these tables. Raises SnapshotError when it is damaged."""
-    options = pa.ipc.IpcReadOptions(included_fields=[_BLOCK_SCHEMA.get_field_index(table) for table in of])
-    with (
-        _told_of_damage(path),
-        pa.OSFile(str(path)) as source,
-        pa.ipc.open_file(source, options=options) as reader,
-    ):
-        for i in range(reader.num_record_batches):
-            yield reader.get_batch(i)
+_BLOCK, _PART = ".block", ".part"
+"""Ends of the names of a whole block and of a part of one that is not whole yet; inside they are alike."""
 
 
 # --- an unfinished run -----------------------------------------------------------------------------------------------
@@ -281,8 +136,6 @@ _UNFINISHED = "unfinished"
 _PLAN = "plan.json"
 _BLOCKS = "blocks"
 _LOCK = "lock"
-_TEMPORARY = "."
-"""Names that begin so are works in progress: no reader looks at them, and the next owner of the folder removes them."""
 
 
 def new_run_id(now: datetime, *, shard: int = 0, shards: int = 1) -> str:
@@ -295,7 +148,7 @@ def unfinished(out: Path) -> list[str]:
     """Names of the runs that can be resumed below an output folder, by name, which is by time."""
     root = out / _UNFINISHED
     names = sorted(path.parent.name for path in root.glob(f"*/{_PLAN}"))
-    return [name for name in names if not name.startswith(_TEMPORARY) and not (out / RUNS / name).exists()]
+    return [name for name in names if not name.startswith(disk.TEMPORARY) and not (out / RUNS / name).exists()]
 
 
 class Draft:
@@ -313,7 +166,7 @@ class Draft:
         self.folder = _draft_folder(out, run_id)
         self._lock = lock
         self.on_part: Callable[[int, str, Mapping[str, int], int], None] = lambda *_: None
-        self._tally = _Tally()
+        self._tally = blocks.Tally()
         self._blocks: dict[int, Path] = {}
         self._parts: dict[int, _Parts] = {}
         try:
@@ -352,7 +205,7 @@ class Draft:
         draft = cls(out, run_id, _locked(folder, LOCK_PATIENCE_S))
         with _told_of_disk(folder):
             draft.plan["n_resumed"] = draft.plan.get("n_resumed", 0) + 1
-            _write_text(folder / _PLAN, json.dumps(draft.plan, sort_keys=True))
+            disk.write_text(folder / _PLAN, json.dumps(draft.plan, sort_keys=True))
         return draft
 
     def __enter__(self) -> Self:
@@ -363,7 +216,7 @@ class Draft:
 
     def refresh(self) -> None:
         """Count anew what is committed, after a process of this run has ended before it could tell."""
-        self._tally, self._blocks, self._parts = _Tally(), {}, {}
+        self._tally, self._blocks, self._parts = blocks.Tally(), {}, {}
         self._sweep()
         self._adopt()
 
@@ -386,7 +239,7 @@ class Draft:
 
     def note(self, block: int, name: str, outcomes: Mapping[str, int], hits: int) -> None:
         """Count a part that another process of this run has committed: its file, and what `on_part` told of it."""
-        tally = _Tally(Counter(outcomes), hits)
+        tally = blocks.Tally(Counter(outcomes), hits)
         self._parts.setdefault(block, _Parts()).add(self.folder / _BLOCKS / name, tally)
         self._tally += tally
 
@@ -407,12 +260,11 @@ class Draft:
         if block in self._blocks:
             return
         parts = self._parts_of(block)
-        before = chain.from_iterable(map(_read_portions, parts.paths))
-        path, tally = self._write(block, chain(before, self._batches(block, parts.missing(findings))), _BLOCK)
+        path, tally = self._write(block, parts.missing(findings), _BLOCK, copied=parts.paths)
         self._blocks[block] = path
         self._tally += tally - parts.tally
         self._parts.pop(block, None)
-        _remove_all(parts.paths)
+        disk.remove_all(parts.paths)
 
     def commit_part(self, block: int, findings: Sequence[Finding]) -> None:
         """Make these rows of a block that is not whole last, by one rename; any number of times.
@@ -422,7 +274,7 @@ class Draft:
         parts = self._parts_of(block)
         if block in self._blocks or not (missing := parts.missing(findings)):
             return
-        path, tally = self._write(block, self._batches(block, missing), _PART)
+        path, tally = self._write(block, missing, _PART)
         parts.add(path, tally)
         self._parts[block] = parts
         self._tally += tally
@@ -431,17 +283,17 @@ class Draft:
     def _parts_of(self, block: int) -> _Parts:
         return self._parts.get(block) or _Parts()
 
-    def _batches(self, block: int, findings: Sequence[Finding]) -> Iterator[pa.RecordBatch]:
-        return _batches(partial(rows, self.run_id, block=block, salt=self._salt), findings)
-
-    def _write(self, block: int, batches: Iterable[pa.RecordBatch], end: str) -> tuple[Path, _Tally]:
+    def _write(
+        self, block: int, findings: Sequence[Finding], end: str, copied: Iterable[Path] = ()
+    ) -> tuple[Path, blocks.Tally]:
         folder = self.folder / _BLOCKS
-        partial_file = folder / f"{_TEMPORARY}{block:08d}-{os.getpid()}"
-        with _told_of_disk(self.folder), _removed_on_failure(partial_file):
-            tally = _write_block(partial_file, batches)
-            final = folder / f"{block:08d}-{sha256(partial_file)[:_DIGEST_DIGITS]}{end}"
+        partial_file = folder / f"{disk.TEMPORARY}{block:08d}-{os.getpid()}"
+        with _told_of_disk(self.folder), disk.removed_on_failure(partial_file):
+            make = partial(rows, self.run_id, block=block, salt=self._salt)
+            tally = blocks.write(partial_file, blocks.made(make, findings), copied)
+            final = blocks.named(partial_file, f"{block:08d}", end)
             partial_file.rename(final)
-            _sync_path(folder)
+            disk.sync_path(folder)
         return final, tally
 
     def publish(self, run_row: Mapping[str, Any], together: Sequence[Together] = ()) -> Path:
@@ -465,23 +317,23 @@ class Draft:
             raise SnapshotError(f"{self.run_id}: {run_row['n_targets']} targets, but {asked} outcomes: resume the scan")
 
     def _compact(self, run_row: Mapping[str, Any], final: Path, together: Sequence[Together]) -> None:
-        new = self.folder / f"{_TEMPORARY}publish"
+        new = self.folder / f"{disk.TEMPORARY}publish"
         shutil.rmtree(new, ignore_errors=True)
         found = [*self._blocks.items(), *((n, path) for n, parts in self._parts.items() for path in parts.paths)]
-        blocks = [path for _, path in sorted(found)]
-        _write_run(new, blocks, dict(run_row), together)
+        files = [path for _, path in sorted(found)]
+        write_run(new, files, dict(run_row), together)
         for log in self.folder.glob("*.log"):
             shutil.copy(log, new)
-        _sync_tree(new)
+        disk.sync_tree(new)
         final.parent.mkdir(exist_ok=True)
         new.rename(final)
-        _sync_path(final.parent)
+        disk.sync_path(final.parent)
 
     def _adopt(self) -> None:
         """Count what a predecessor committed. A damaged file is removed, and its targets are asked again."""
         for path in sorted((self.folder / _BLOCKS).glob(f"*{_BLOCK}")):
             with _removed_when_damaged(path):
-                self._tally += _tally_of(path)
+                self._tally += blocks.tally(path)
                 self._blocks[_number(path)] = path
         for path in sorted((self.folder / _BLOCKS).glob(f"*{_PART}")):
             with _removed_when_damaged(path):
@@ -492,14 +344,14 @@ class Draft:
         if (block := _number(path)) in self._blocks:
             path.unlink()
             return
-        tally = _tally_of(path)
+        tally = blocks.tally(path)
         self._parts.setdefault(block, _Parts()).add(path, tally)
         self._tally += tally
 
     def _sweep(self) -> None:
         """Remove what a killed predecessor left half-done."""
-        for path in (*self.folder.glob(f"{_TEMPORARY}*"), *self.folder.glob(f"{_BLOCKS}/{_TEMPORARY}*")):
-            _remove(path)
+        for path in (*self.folder.glob(f"{disk.TEMPORARY}*"), *self.folder.glob(f"{_BLOCKS}/{disk.TEMPORARY}*")):
+            disk.remove(path)
 
 
 @dataclass(slots=True)
@@ -507,9 +359,9 @@ class _Parts:
     """The parts of one block that is not whole yet: their files, and what they add up to."""
 
     paths: list[Path] = field(default_factory=list)
-    tally: _Tally = field(default_factory=_Tally)
+    tally: blocks.Tally = field(default_factory=blocks.Tally)
 
-    def add(self, path: Path, tally: _Tally) -> None:
+    def add(self, path: Path, tally: blocks.Tally) -> None:
         self.paths.append(path)
         self.tally += tally
 
@@ -519,6 +371,8 @@ class _Parts:
 
     def missing(self, findings: Sequence[Finding]) -> Sequence[Finding]:
         """The findings whose targets are in no part."""
+        if not self.paths:
+            return findings
         done = self.done()
         return [finding for finding in findings if _key_of(finding) not in done]
 
@@ -529,7 +383,7 @@ def _key_of(finding: Finding) -> _TargetKey:
 
 
 def _keys_of(path: Path) -> Iterator[_TargetKey]:
-    for batch in _read_block(path, "probes"):
+    for batch in blocks.read(path, "probes"):
         yield from zip(*(batch[name].to_pylist() for name in ("ip", "port", "domain")), strict=True)
 
 
@@ -541,15 +395,15 @@ def _draft_folder(out: Path, run_id: str) -> Path:
 
 def _begin(folder: Path, plan: Mapping[str, Any], save: Callable[[Path], None]) -> IO[bytes]:
     """Make the folder of a draft and return its lock, which is held from the beginning."""
-    new = folder.with_name(f"{_TEMPORARY}{folder.name}")
+    new = folder.with_name(f"{disk.TEMPORARY}{folder.name}")
     (new / _BLOCKS).mkdir(parents=True)
     lock = _locked(new)
     try:
         save(new)
-        _write_text(new / _PLAN, json.dumps(plan, sort_keys=True))
-        _sync_tree(new)
+        disk.write_text(new / _PLAN, json.dumps(plan, sort_keys=True))
+        disk.sync_tree(new)
         new.rename(folder)
-        _sync_path(folder.parent)
+        disk.sync_path(folder.parent)
     except BaseException:
         lock.close()
         raise
@@ -568,34 +422,15 @@ def _number(path: Path) -> int:
     return int(path.name.partition("-")[0])
 
 
-def _tally_of(path: Path) -> _Tally:
-    """What the rows of probes in one block file add up to. Raises SnapshotError when the file is damaged."""
-    with _told_of_damage(path):
-        digest = sha256(path)
-    if not path.stem.endswith(f"-{digest[:_DIGEST_DIGITS]}"):
-        raise SnapshotError(f"{path}: damaged: the contents have changed since they were written")
-    tally = _Tally()
-    for batch in _read_block(path, "probes"):
-        tally.add(batch.to_struct_array())
-    return tally
-
-
 @contextmanager
 def _removed_when_damaged(path: Path) -> Iterator[None]:
     try:
         yield
-    except _NotNow:
+    except blocks.NotNow:
         raise
     except SnapshotError as problem:
         _log.warning("%s", problem)
         path.unlink()
-
-
-def _remove_all(paths: Iterable[Path]) -> None:
-    """Files that are no longer needed; one that cannot be removed now is found again when the draft is resumed."""
-    with suppress(OSError):
-        for path in paths:
-            path.unlink()
 
 
 LOCK_PATIENCE_S = 1.0
@@ -631,30 +466,13 @@ def _taken(lock: IO[bytes]) -> bool:
 def _clean(out: Path) -> None:
     """Remove drafts whose run is published, and beginnings that a kill cut short, unless a process is at work there."""
     for folder in sorted((out / _UNFINISHED).glob("*")):
-        if folder.name.startswith(_TEMPORARY) or (out / RUNS / folder.name).exists():
+        if folder.name.startswith(disk.TEMPORARY) or (out / RUNS / folder.name).exists():
             _remove_if_idle(folder)
 
 
 def _remove_if_idle(folder: Path) -> None:
     with suppress(SnapshotError), _locked(folder):
-        _remove(folder)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _removed_on_failure(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with suppress(OSError):
-            path.unlink(missing_ok=True)
-        raise
+        disk.remove(folder)
 
 
 @contextmanager
@@ -679,84 +497,6 @@ def _told_of_disk(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def _sync(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
-
-
-def _sync_path(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
-def _sync_tree(root: Path) -> None:
-    for path in (root, *root.rglob("*")):
-        _sync_path(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Replace a small file as a whole."""
-    new = path.with_name(f"{_TEMPORARY}{path.name}")
-    with new.open("wb") as file:
-        file.write(text.encode())
-        _sync(file)
-    new.rename(path)
-    _sync_path(path.parent)
-
-
-# --- blocks -> a run -------------------------------------------------------------------------------------------------
-
-ROW_GROUP = 122_880
-"""Rows in a row group: DuckDB's own, which it reads in parallel."""
-
-_BODY_GROUP_BYTES = 32 << 20
-"""Bytes of bodies in a row group, about: what reading one body costs at most."""
-
-_SORT_MEMORY = "384MB"
-"""What DuckDB may hold while it sorts what is derived again; the rest goes to files beside the draft."""
-
-_SORT_THREADS = 2
-"""Each sorting thread needs buffers of its own."""
-
-_BUCKET_BYTES = 16 << 20
-"""Bytes of (compressed) block files to one bucket: some 64 MB of bodies, which are sorted in memory at once."""
-
-_GATHER_BYTES = 4 << 20
-"""Bytes of rows gathered before they are spread over the buckets, about."""
-
-_SORT_BYTES = 4 << 20
-"""Bytes of rows that are sorted in memory at once, about."""
-
-_MAX_RANGES = 256
-"""Ranges of addresses that rows are spread over before they are sorted, each an open file."""
-
-_SAMPLE_EVERY = 64
-"""Of so many rows one is looked at to find ranges with about equally many rows."""
-
-_MAX_BUCKET_DIGITS = 2
-"""Buckets are named by the first hex digits of the hash: at most 256 of them, each an open file."""
-
-_LARGE_BODY = 16 << 10
-"""Bytes from which a body is dropped as soon as it comes again, before it is written anywhere."""
-
-
-def _write_run(folder: Path, blocks: Sequence[Path], run_row: RunRow, together: Sequence[Together]) -> None:
-    """Write the tables and the manifest of a run. Equal rows give equal files, in whatever order they were found."""
-    pa.set_memory_pool(pa.system_memory_pool())  # the usual one keeps what it has: a third more at the highest
-    folder.mkdir()
-    work = folder / f"{_TEMPORARY}work"
-    work.mkdir()
-    files = [_write_table(folder, "runs", _one_row("runs", run_row))]
-    for name in ("probes", "hosts", "models", "replies"):
-        files.append(_write_table(folder, name, _sorted(tables()[name], blocks, work, together)))
-    files.append(_write_table(folder, "bodies", _distinct_bodies(blocks, work)))
-    shutil.rmtree(work)
-    _write_text(folder / MANIFEST, manifest_text(run_row["run_id"], files, schema_version=SCHEMA_VERSION))
-
-
 def publish_tables(out: Path, run_row: Mapping[str, Any], found: Mapping[str, pa.Table]) -> Path:
     """Publish a run whose tables are there as a whole, in the order of their rows; returns its folder.
 
@@ -764,271 +504,22 @@ def publish_tables(out: Path, run_row: Mapping[str, Any], found: Mapping[str, pa
     are those of a scan. Raises SnapshotError when there is such a run already or the disk refuses.
     """
     final = out / RUNS / str(run_row["run_id"])
-    new = final.with_name(f"{_TEMPORARY}{final.name}")
+    new = final.with_name(f"{disk.TEMPORARY}{final.name}")
     if final.exists():
         raise SnapshotError(f"{out}: there is a run {final.name} already")
-    with _told_of_disk(new), _removed_on_failure(new):
+    with _told_of_disk(new), disk.removed_on_failure(new):
         final.parent.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir()
-        files = [_write_table(new, "runs", _one_row("runs", dict(run_row)))]
-        files += [_write_table(new, name, _groups(name, found)) for name in FOUND]
-        _write_text(new / MANIFEST, manifest_text(run_row["run_id"], files, schema_version=SCHEMA_VERSION))
-        _sync_tree(new)
-        new.rename(final)
-        _sync_path(final.parent)
-    return final
-
-
-def _groups(name: str, found: Mapping[str, pa.Table]) -> Iterator[pa.Table]:
-    whole = found.get(name, tables()[name].arrow.empty_table())
-    yield from (whole.slice(start, ROW_GROUP) for start in range(0, len(whole), ROW_GROUP))
-
-
-def _one_row(table: str, row: RunRow) -> Iterator[pa.Table]:
-    yield pa.Table.from_pylist([row], schema=tables()[table].arrow)
-
-
-def _write_table(folder: Path, table: str, groups: Iterator[pa.Table], part: str = "part-0000") -> File:
-    """Write one file, each of `groups` as a row group. A null in a required column is refused."""
-    path = folder / table / f"{part}.parquet"
-    path.parent.mkdir()
-    schema, n = tables()[table].arrow, 0
-    with pq.ParquetWriter(
-        path, schema, compression="zstd", compression_level=3, use_dictionary=_dictionary(table)
-    ) as w:
-        for group in groups:
-            w.write_table(group, row_group_size=max(1, len(group)))
-            n += len(group)
-            pa.default_memory_pool().release_unused()
-    name = path.relative_to(folder).as_posix()
-    columns = tables()[table].fingerprint
-    return File(name, table, n, path.stat().st_size, sha256(path), SCHEMA_VERSION, columns)
-
-
-def _dictionary(table: str) -> bool:
-    """Bodies are there once, so a dictionary of them is waste."""
-    return table != "bodies"
-
-
-def _sorted(table: Table, blocks: Sequence[Path], work: Path, together: Sequence[Together] = ()) -> Iterator[pa.Table]:
-    """The rows of a table over all blocks in its order, a row group at a time, in bounded memory.
-
-    They are spread over ranges of addresses, each of which is sorted in memory: DuckDB, which would do this in a line,
-    needs hundreds of megabytes to be sure not to fail. `together` is for hosts alone: those for which such a reason
-    holds get it beside their own.
-    """
-    given = _alike(blocks, together) if table.name == "hosts" else {}
-    bounds = _bounds(table, blocks)
-    if len(bounds):
-        sorted_rows = _by_ranges(table, blocks, bounds, work)
-    else:
-        whole = pa.Table.from_batches(_rows_of(table, blocks), schema=table.arrow)
-        sorted_rows = iter([_in_order_of(table, whole)])
-    parts = (_doubted(part, given) for part in sorted_rows)
-    for group in _regrouped(chain.from_iterable(part.to_batches() for part in parts), ROW_GROUP):
-        yield group.combine_chunks()
-
-
-def _alike(blocks: Sequence[Path], together: Sequence[Together]) -> dict[str, list[Together]]:
-    """Marks of inventories of two models or more -> the reasons that so many hosts with this one give."""
-    columns = ["installation", "ip", "asn"]
-    batches = [
-        batch.filter(pc.greater_equal(batch["n_models"], 2)).select(columns)
-        for batch in _rows_of(tables()["hosts"], blocks if together else ())
-    ]
-    if not batches:
-        return {}
-    shown = pa.Table.from_batches(batches).drop_null()
-    counted = shown.group_by("installation").aggregate([("ip", "count_distinct"), ("asn", "count_distinct")])
-    several = counted.filter(pc.greater_equal(counted["ip_count_distinct"], min(one.hosts for one in together)))
-    held = {
-        row["installation"]: [
-            one
-            for one in together
-            if row["ip_count_distinct"] >= one.hosts and row["asn_count_distinct"] >= one.systems
+        files = [write_table(new, "runs", one_row("runs", dict(run_row)))]
+        files += [
+            write_table(new, name, row_groups(found.get(name, tables()[name].arrow.empty_table()))) for name in FOUND
         ]
-        for row in several.to_pylist()
-    }
-    return {mark: reasons for mark, reasons in held.items() if reasons}
-
-
-def _doubted(hosts: pa.Table, given: Mapping[str, Sequence[Together]]) -> pa.Table:
-    """The same hosts; those with one of these inventories have its reasons after their own."""
-    if not given or not pc.any(pc.is_in(hosts["installation"], value_set=pa.array(given))).as_py():
-        return hosts
-    wanted = hosts.select(["installation", "n_models", "suspect", "suspect_reasons"]).to_pylist()
-    for row in wanted:
-        for one in given.get(row["installation"], ()) if (row["n_models"] or 0) >= 2 else ():
-            row["suspect"] = max(row["suspect"], one.strength)
-            row["suspect_reasons"] = [*row["suspect_reasons"], one.id]
-    for name in ("suspect", "suspect_reasons"):
-        place = hosts.schema.get_field_index(name)
-        field = hosts.schema.field(place)
-        hosts = hosts.set_column(place, field, pa.array([row[name] for row in wanted], field.type))
-    return hosts
-
-
-def _rows_of(table: Table, blocks: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-    return (batch for path in blocks for batch in _read_block(path, table.name))
-
-
-def _addresses(rows: pa.RecordBatch | pa.Table) -> np.ndarray[Any, np.dtype[np.bytes_]]:
-    return np.array(rows["ip"].to_pylist(), dtype="S")
-
-
-def _bounds(table: Table, blocks: Sequence[Path]) -> np.ndarray[Any, np.dtype[np.bytes_]]:
-    """Addresses at which ranges with about _SORT_BYTES of rows begin, but for the first; none where one is enough."""
-    size, sample = 0, [np.array([], dtype="S1")]
-    for batch in _rows_of(table, blocks):
-        size += batch.nbytes
-        if len(batch):
-            sample.append(_addresses(batch)[::_SAMPLE_EVERY])
-    addresses = np.sort(np.concatenate(sample))
-    n = min(_MAX_RANGES, -(-size // _SORT_BYTES), max(1, len(addresses)))
-    return np.unique(addresses[[i * len(addresses) // n for i in range(1, n)]])
-
-
-def _by_ranges(
-    table: Table, blocks: Sequence[Path], bounds: np.ndarray[Any, np.dtype[np.bytes_]], work: Path
-) -> Iterator[pa.Table]:
-    paths = [work / f"{table.name}-{number}" for number in range(len(bounds) + 1)]
-    with ExitStack() as stack:
-        files = [stack.enter_context(path.open("wb")) for path in paths]
-        writers = [stack.enter_context(pa.ipc.new_stream(file, table.arrow, options=_BLOCK_OPTIONS)) for file in files]
-        for chunk in _gathered(_rows_of(table, blocks)):
-            ranges = np.searchsorted(bounds, _addresses(chunk), "right")
-            ordered = chunk.take(pa.array(np.argsort(ranges, kind="stable"))).combine_chunks()
-            ends = np.cumsum(np.bincount(ranges, minlength=len(paths))).tolist()
-            for writer, (start, end) in zip(writers, pairwise([0, *ends]), strict=True):
-                if start < end:
-                    writer.write_table(ordered.slice(start, end - start))
-    for path in paths:
-        with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
-            yield _in_order_of(table, reader.read_all())
-        path.unlink()
-        pa.default_memory_pool().release_unused()
-
-
-def _in_order_of(table: Table, rows: pa.Table) -> pa.Table:
-    keys = [(column, "ascending") for column in table.sort]
-    return rows.take(pc.sort_indices(rows, keys)).combine_chunks()
-
-
-def _ordered(connection: duckdb.DuckDBPyConnection, table: Table, sql: str) -> Iterator[pa.Table]:
-    """The rows of a query, which has the columns of the table, in the table's order, a row group at a time."""
-    order = ", ".join(f"{duck.name(column)} NULLS LAST" for column in table.sort)
-    with _told_of_duckdb(table.name):
-        reader = connection.sql(f"{sql} ORDER BY {order}").to_arrow_reader(ROW_GROUP)
-        for group in _regrouped(reader, ROW_GROUP):
-            yield group.cast(table.arrow).combine_chunks()
-
-
-@contextmanager
-def _told_of_duckdb(what: str) -> Iterator[None]:
-    try:
-        yield
-    except (duckdb.Error, pa.ArrowException) as problem:
-        raise SnapshotError(f"{what}: {problem}") from None
-
-
-def _regrouped(batches: Iterable[pa.RecordBatch], size: int) -> Iterator[pa.Table]:
-    """The same rows in tables of exactly `size` rows, but for the last."""
-    waiting: list[pa.RecordBatch] = []
-    n = 0
-    for batch in batches:
-        while n + len(batch) >= size:
-            yield pa.Table.from_batches([*waiting, batch.slice(0, size - n)])
-            batch, waiting, n = batch.slice(size - n), [], 0
-        waiting.append(batch)
-        n += len(batch)
-    if n:
-        yield pa.Table.from_batches(waiting)
-
-
-def _distinct_bodies(blocks: Sequence[Path], work: Path) -> Iterator[pa.Table]:
-    """Each distinct body once, by hash: spread over buckets by the first digits of the hash, each sorted in memory.
-
-    DuckDB sorts no megabyte values in bounded memory, so this is done here.
-    """
-    digits = _bucket_digits(blocks)
-    paths = [work / f"{bucket:x}" for bucket in range(16**digits)]
-    _fill_buckets(blocks, paths, digits)
-    for path in paths:
-        with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as reader:
-            yield from _body_groups(_by_hash(reader.read_all()))
-
-
-def _bucket_digits(blocks: Sequence[Path]) -> int:
-    """How many digits make enough buckets; the same for the same blocks in any order."""
-    total = sum(path.stat().st_size for path in blocks)
-    return next((d for d in range(_MAX_BUCKET_DIGITS) if total <= _BUCKET_BYTES * 16**d), _MAX_BUCKET_DIGITS)
-
-
-def _all_bodies(blocks: Sequence[Path]) -> Iterator[pa.RecordBatch]:
-    return (batch for path in blocks for batch in _read_block(path, "bodies"))
-
-
-def _fill_buckets(blocks: Sequence[Path], paths: Sequence[Path], digits: int) -> None:
-    schema = tables()["bodies"].arrow
-    with ExitStack() as stack:
-        files = [stack.enter_context(path.open("wb")) for path in paths]
-        writers = [stack.enter_context(pa.ipc.new_stream(file, schema)) for file in files]
-        for chunk in _gathered(_unseen(_all_bodies(blocks))):
-            ordered = _by_hash(chunk)
-            for bucket, start, end in _runs_of(ordered["body_sha256"], digits):
-                writers[bucket].write_table(ordered.slice(start, end - start))
-
-
-def _unseen(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The batches without large bodies that came before: a fleet of equal hosts must not fill a bucket."""
-    seen: set[str] = set()
-    for batch in batches:
-        large = pc.greater_equal(pc.binary_length(batch["body"]), _LARGE_BODY)
-        hashes = set(batch.filter(large)["body_sha256"].to_pylist())
-        known = pa.array(sorted(hashes & seen), type=pa.string())
-        seen |= hashes
-        yield batch.filter(pc.invert(pc.is_in(batch["body_sha256"], value_set=known)))
-
-
-def _gathered(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The batches in tables of about _GATHER_BYTES: few large writes instead of many small ones."""
-    waiting: list[pa.RecordBatch] = []
-    size = 0
-    for batch in batches:
-        waiting.append(batch)
-        size += batch.nbytes
-        if size >= _GATHER_BYTES:
-            yield pa.Table.from_batches(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield pa.Table.from_batches(waiting)
-
-
-def _by_hash(table: pa.Table) -> pa.Table:
-    """Sorted by hash, each hash once."""
-    ordered = table.take(pc.sort_indices(table, [("body_sha256", "ascending")])).combine_chunks()
-    hashes = ordered["body_sha256"].to_numpy()
-    keep = np.ones(len(hashes), dtype=bool)
-    keep[1:] = hashes[1:] != hashes[:-1]
-    return ordered.filter(pa.array(keep))
-
-
-def _runs_of(hashes: pa.ChunkedArray, digits: int) -> Iterator[tuple[int, int, int]]:
-    """(bucket, start, end) of each bucket that sorted hashes fall into."""
-    prefixes = np.array([int(h[:digits] or "0", 16) for h in hashes.to_pylist()], dtype=np.int64)
-    starts = np.flatnonzero(np.diff(prefixes, prepend=-1))
-    for start, end in pairwise([*starts.tolist(), len(prefixes)]):
-        yield int(prefixes[start]), start, end
-
-
-def _body_groups(ordered: pa.Table) -> Iterator[pa.Table]:
-    """A bucket in row groups of about _BODY_GROUP_BYTES and at most ROW_GROUP rows."""
-    sizes = pc.binary_length(ordered["body"]).to_numpy().astype(np.int64)
-    group = np.maximum(np.cumsum(sizes) // _BODY_GROUP_BYTES, np.arange(len(sizes)) // ROW_GROUP)
-    starts = np.flatnonzero(np.diff(group, prepend=-1))
-    for start, end in pairwise([*starts.tolist(), len(sizes)]):
-        yield ordered.slice(start, end - start)
+        disk.write_text(new / MANIFEST, manifest_text(run_row["run_id"], files, schema_version=SCHEMA_VERSION))
+        disk.sync_tree(new)
+        new.rename(final)
+        disk.sync_path(final.parent)
+    return final
 
 
 # --- a run derived again ---------------------------------------------------------------------------------------------
@@ -1040,7 +531,13 @@ _EARLIER = "earlier"
 _KEPT = ".kept"
 """What was replaced stays in this folder of the run; files end so, that no pattern for Parquet files finds them."""
 
-_DERIVING = f"{_TEMPORARY}derive-"
+_SORT_MEMORY = "384MB"
+"""What DuckDB may hold while it sorts what is derived again; the rest goes to files beside the draft."""
+
+_SORT_THREADS = 2
+"""Each sorting thread needs buffers of its own."""
+
+_DERIVING = f"{disk.TEMPORARY}derive-"
 
 _DERIVED_BYTES = 16 << 20
 """Bytes of answers from which rows are derived at once, about."""
@@ -1058,11 +555,11 @@ def workshop(out: Path, run_id: str) -> Iterator[Path]:
         with _locked(folder):
             for path in folder.iterdir():
                 if path.name != _LOCK:
-                    _remove(path)
+                    disk.remove(path)
             try:
                 yield folder
             finally:
-                _remove(folder)
+                disk.remove(folder)
 
 
 @contextmanager
@@ -1096,7 +593,7 @@ def rederive(
     """
     new = work / "run"
     new.mkdir()
-    files = _derived_files(run, _derived_batches(run.run_id, findings, salt), row, work, new, together)
+    files = _derived_files(run, _derived_found(run.run_id, findings, salt), row, work, new, together)
     if not _differs(run, files, row):
         return False
     kept = [file for file in run.files if file.table not in (*DERIVED, "runs")]
@@ -1105,35 +602,35 @@ def rederive(
         (new / path).parent.mkdir(parents=True, exist_ok=True)
         (new / path).hardlink_to(run.folder / old)
     facts = {"schema_version": SCHEMA_VERSION, "earlier": [[asdict(file) for file in one] for one in earlier]}
-    _write_text(new / MANIFEST, manifest_text(run.run_id, _in_order([*files, *kept]), **facts))
-    _sync_tree(new)
+    disk.write_text(new / MANIFEST, manifest_text(run.run_id, _in_order([*files, *kept]), **facts))
+    disk.sync_tree(new)
     _exchange(new, run.folder)
-    _sync_path(run.folder.parent)
+    disk.sync_path(run.folder.parent)
     return True
 
 
 def _derived_files(
-    run: Run, batches: Iterator[pa.RecordBatch], row: RunRow, work: Path, new: Path, together: Sequence[Together]
+    run: Run, found: Iterator[blocks.Found], row: RunRow, work: Path, new: Path, together: Sequence[Together]
 ) -> list[File]:
     """The files have names of their own, so that a reader who knows the old ones never mixes the two."""
     part = f"derived-{len(run.earlier) + 1:04d}"
     block = work / f"0{_BLOCK}"
-    _write_block(block, batches)
+    blocks.write(block, found)
     settings: dict[str, str | int] = {"memory_limit": _SORT_MEMORY, "threads": _SORT_THREADS}
-    files = [_write_table(new, "runs", _one_row("runs", row), part)]
+    files = [write_table(new, "runs", one_row("runs", row), part)]
     for name in ("hosts", "models"):
-        files.append(_write_table(new, name, _sorted(tables()[name], [block], work, together), part))
+        files.append(write_table(new, name, sorted_groups(tables()[name], [block], work, together), part))
     with duck.open_duckdb(":memory:", temp_directory=str(work / "spill"), **settings) as connection:
         hosts = new / "hosts" / f"{part}.parquet"
-        probes = _ordered(connection, tables()["probes"], _probes_sql(run, hosts))
-        files.append(_write_table(new, "probes", probes, part))
+        probes = ordered_groups(connection, tables()["probes"], _probes_sql(run, hosts))
+        files.append(write_table(new, "probes", probes, part))
     return files
 
 
-def _derived_batches(run_id: str, findings: Iterable[Finding], salt: bytes | None) -> Iterator[pa.RecordBatch]:
-    for portion in _portions(findings, _DERIVED_BYTES):
+def _derived_found(run_id: str, findings: Iterable[Finding], salt: bytes | None) -> Iterator[blocks.Found]:
+    for portion in blocks.portions(findings, _DERIVED_BYTES):
         try:
-            yield _batch(derived_rows(run_id, portion, salt))
+            yield derived_rows(run_id, portion, salt)
         except Unstorable as problem:
             raise SnapshotError(f"{run_id}: {problem}; the run is as it was") from None
 
@@ -1170,7 +667,7 @@ def rules_of(row: RunRow) -> tuple[str, str]:
 
 def run_row(run: Run) -> RunRow:
     """The row of `runs` of a finished run, with all columns of today. Raises SnapshotError when it is not one."""
-    with duck.open_duckdb() as connection, _told_of_duckdb(str(run.folder)):
+    with duck.open_duckdb() as connection, told_of_duckdb(str(run.folder)):
         found = connection.sql(table_sql(tables()["runs"], [run])).to_arrow_table().to_pylist()
     if len(found) != 1:
         raise SnapshotError(f"{run.folder}: runs has {len(found)} rows, not one; census verify says more")
@@ -1334,7 +831,7 @@ _VERIFY_MEMORY = "1GB"
 
 
 def _content_problems(run: Run) -> Iterator[str]:
-    with duck.open_duckdb(memory_limit=_VERIFY_MEMORY) as connection, _told_of_duckdb(str(run.folder)):
+    with duck.open_duckdb(memory_limit=_VERIFY_MEMORY) as connection, told_of_duckdb(str(run.folder)):
         for table in tables().values():
             connection.execute(f"CREATE VIEW {duck.name(table.name)} AS {table_sql(table, [run])}")
         for words, sql in (*_CHECKS, *_table_checks(run.run_id)):

@@ -1130,7 +1130,7 @@ class TargetSet:
         wanted = np.array(indices, np.int64)
         found: dict[int, Target] = {}
         where = np.searchsorted(self._starts, wanted, "right") - 1
-        for number in np.unique(where).tolist():
+        for number in sorted(set(where.tolist())):
             mine = np.flatnonzero(where == number)
             targets = self._parts[number].targets(wanted[mine] - self._starts[number], self._domains)
             found.update(zip(mine.tolist(), targets, strict=True))

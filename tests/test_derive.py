@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from census import __version__, derive, query, report, resources, snapshot
+from census import __version__, blocks, derive, disk, query, report, resources, snapshot
 from census.errors import CensusError, GeoError, SnapshotError
 from census.manifest import read_run
 from census.model import Certificate, Conversation, Doubt, Finding, Identity, Model, Outcome, Target
@@ -189,16 +189,16 @@ def test_a_run_from_before_probes_had_certificates(aged: Path, tmp_path: Path) -
 # --- nothing is half done --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", ["_write_block", "_sync_tree", "_exchange"])
+@pytest.mark.parametrize("step", [(blocks, "write"), (disk, "sync_tree"), (snapshot, "_exchange")])
 def test_a_step_that_fails_leaves_the_run_as_it_was(
-    aged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    aged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
 ) -> None:
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     before = contents(aged)
     with monkeypatch.context() as patched:
-        patched.setattr(snapshot, step, full)
+        patched.setattr(*step, full)
         with pytest.raises(SnapshotError, match="No space left on device; the run is as it was"):
             derive.derive(tmp_path, RUN)
     assert contents(aged) == before
@@ -359,7 +359,7 @@ def test_the_salt_is_made_once_for_its_owner_alone_and_is_in_no_run(tmp_path: Pa
 def marked(*models: Model, salt: bytes | None = b"s" * 32) -> tuple[str | None, list[str | None]]:
     identity = dataclasses.replace(server(0).identity, models=models)
     found = derived_rows(RUN, [dataclasses.replace(server(0), identity=identity, lineages=())], salt)
-    return found["hosts"].field("installation")[0].as_py(), found["models"].field("installation_mark").to_pylist()
+    return found["hosts"]["installation"][0].as_py(), found["models"]["installation_mark"].to_pylist()
 
 
 A = Model("a:latest", "1" * 64, modified_at_raw="2026-01-02T03:04:05.678901234Z")

@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from census import hostile, rows, schema, snapshot
+from census import blocks, disk, hostile, publishing, rows, schema, snapshot
 from census.errors import SnapshotError
 from census.model import Finding, Identity, Model, Outcome
 from census.snapshot import Draft
@@ -60,7 +60,8 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def rows_of(*found: Finding) -> dict[str, list[dict[str, Any]]]:
-    return {table: made.to_pylist() for table, made in rows.rows(RUN, found, 3).items()}
+    made = rows.rows(RUN, found, 3)
+    return {table: made[table].to_pylist() if table in made else [] for table in TABLES}
 
 
 def test_rows_have_exactly_the_columns_of_their_table():
@@ -68,7 +69,7 @@ def test_rows_have_exactly_the_columns_of_their_table():
     assert set(made) == set(TABLES)
     for table, found in made.items():
         assert len(found) > 3, table
-        assert found.type.fields == list(schema.tables()[table].arrow), table
+        assert found.schema.equals(schema.tables()[table].arrow), table
 
 
 def test_only_an_identified_server_is_a_host():
@@ -147,15 +148,15 @@ def test_a_run_without_targets_is_a_run(tmp_path):
 
 def test_bodies_are_there_once_in_buckets_and_row_groups_of_any_size(tmp_path, monkeypatch):
     plain = write(tmp_path / "plain", range(3))
-    monkeypatch.setattr(snapshot, "_BUCKET_BYTES", 1 << 10)
-    monkeypatch.setattr(snapshot, "_GATHER_BYTES", 1 << 10)
-    monkeypatch.setattr(snapshot, "_LARGE_BODY", 8)
-    monkeypatch.setattr(snapshot, "_PORTION_BYTES", 1 << 10)
+    monkeypatch.setattr(publishing, "BUCKET_BYTES", 1 << 10)
+    monkeypatch.setattr(publishing, "GATHER_BYTES", 1 << 10)
+    monkeypatch.setattr(publishing, "LARGE_BODY", 8)
+    monkeypatch.setattr(blocks, "PORTION_BYTES", 1 << 10)
     bucketed = write(tmp_path / "bucketed", range(3))
-    assert snapshot._bucket_digits([]) == 0
+    assert publishing._bucket_digits([]) == 0
     assert read(plain)["bodies"].equals(read(bucketed)["bodies"])
     assert len(set(read(plain)["bodies"]["body_sha256"].to_pylist())) == read(plain)["bodies"].num_rows
-    monkeypatch.setattr(snapshot, "_BODY_GROUP_BYTES", 1 << 10)
+    monkeypatch.setattr(publishing, "BODY_GROUP_BYTES", 1 << 10)
     small = write(tmp_path / "small", range(3))
     assert pq.ParquetFile(small / "bodies" / "part-0000.parquet").num_row_groups > 3
     assert read(plain)["bodies"].equals(read(small)["bodies"])
@@ -163,10 +164,10 @@ def test_bodies_are_there_once_in_buckets_and_row_groups_of_any_size(tmp_path, m
 
 def test_rows_are_sorted_alike_whether_at_once_or_in_ranges(tmp_path, monkeypatch):
     plain = write(tmp_path / "plain", range(3))
-    monkeypatch.setattr(snapshot, "_SORT_BYTES", 1 << 8)
-    monkeypatch.setattr(snapshot, "_GATHER_BYTES", 1 << 9)
-    monkeypatch.setattr(snapshot, "_SAMPLE_EVERY", 3)
-    monkeypatch.setattr(snapshot, "_MAX_RANGES", 7)
+    monkeypatch.setattr(publishing, "SORT_BYTES", 1 << 8)
+    monkeypatch.setattr(publishing, "GATHER_BYTES", 1 << 9)
+    monkeypatch.setattr(publishing, "SAMPLE_FILES", 2)
+    monkeypatch.setattr(publishing, "MAX_RANGES", 7)
     ranged = write(tmp_path / "ranged", range(3))
     for name in ("probes", "hosts", "models", "replies"):
         found, keys = read(ranged)[name], [(column, "ascending") for column in schema.tables()[name].sort]
@@ -177,7 +178,7 @@ def test_rows_are_sorted_alike_whether_at_once_or_in_ranges(tmp_path, monkeypatc
 
 
 def test_row_groups_are_cut_at_the_same_rows_however_batches_come(tmp_path, monkeypatch):
-    monkeypatch.setattr(snapshot, "ROW_GROUP", 50)
+    monkeypatch.setattr(publishing, "ROW_GROUP", 50)
     folder = write(tmp_path, range(4))
     layout = pq.ParquetFile(folder / "probes" / "part-0000.parquet").metadata
     assert [layout.row_group(i).num_rows for i in range(layout.num_row_groups)] == [50, 50, 28]
@@ -283,7 +284,7 @@ def test_parts_that_hold_every_target_are_published_as_they_are(tmp_path):
 
 def test_parts_left_by_a_kill_while_their_block_was_made_whole_are_not_counted_twice(tmp_path, monkeypatch):
     with Draft.create(tmp_path, RUN, {}, lambda folder: None) as draft:
-        monkeypatch.setattr(snapshot, "_remove_all", lambda paths: None)
+        monkeypatch.setattr(disk, "remove_all", lambda paths: None)
         draft.commit_part(0, block(0, 32)[:20])
         draft.commit(0, block(0, 32)[20:])
         assert len(list((draft.folder / "blocks").iterdir())) == 2
@@ -382,7 +383,7 @@ def test_a_vanished_output_folder_is_told(tmp_path):
 
 
 def test_a_kill_between_publishing_and_cleaning_leaves_a_finished_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(snapshot, "_remove", lambda path: None)
+    monkeypatch.setattr(disk, "remove", lambda path: None)
     folder = write(tmp_path, [0])
     assert (tmp_path / "unfinished" / RUN).exists()
     assert snapshot.unfinished(tmp_path) == []
@@ -597,12 +598,12 @@ def test_pyarrow_is_kept_from_pandas_and_pandas_is_there_for_who_wants_it() -> N
     """In a process of its own, since pyarrow looks for pandas once."""
     words = """
 import sys
-from census import snapshot
+from census import rows
 from census.arrow import without_pandas
+from tests.findings import finding
 without_pandas()
 finders = list(sys.meta_path)
-snapshot._batch({})
-list(snapshot._batches(lambda _: {}, []))
+rows.rows("", [finding(0)], 0)
 assert not {name for name in sys.modules if name.partition(".")[0] == "pandas"}
 assert not any(type(finder).__name__ == "_NoPandas" for finder in finders)
 import pandas, pyarrow as pa

@@ -495,7 +495,6 @@ def block_file(data: bytes) -> None:
 
 @cache
 def _one_block() -> tuple[snapshot.Draft, str, bytes]:
-    logging.getLogger("census.snapshot").setLevel(logging.CRITICAL)
     draft = snapshot.Draft.create(_temporary(), RUN, {}, lambda inside: None)
     atexit.register(draft.close)
     draft.commit(0, block(0, 2))
