@@ -1104,16 +1104,16 @@ def _key(listing: Listing, entry: dict[str, Any]) -> tuple[Any, ...]:
 def _loaded(listing: Listing, views: Mapping[str, View]) -> dict[tuple[Any, ...], dict[str, Any]] | None:
     """Key -> columns for the models loaded now, or None when the server did not say."""
     entries = _entries(listing.running, views) if listing.running else None
-    if entries is None or listing.running is None:
-        return None
+    if not entries or listing.running is None:
+        return None if entries is None else {}
     columns = listing.running.columns
     return {_key(listing, entry): columns.of(entry) for entry in entries[:MAX_MODELS]}
 
 
 def _read_models(listing: Listing, entries: list[dict[str, Any]], views: Mapping[str, View]) -> Iterator[Model]:
-    loaded = _loaded(listing, views)
+    loaded, read = _loaded(listing, views), listing.columns.of
     for entry in entries[:MAX_MODELS]:
-        values = listing.columns.of(entry)
+        values = read(entry)
         if loaded is not None:
             mine = loaded.get(_key(listing, entry)) if loaded else None
             values["is_running"] = mine is not None
