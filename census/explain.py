@@ -199,7 +199,7 @@ class _Condition:
 
 def _told_identity(rules: Rules, finding: Finding) -> Row:
     identity = finding.identity
-    views = {reply.question: View(reply) for reply in finding.conversation.replies}
+    views = {reply.question: View.of(reply) for reply in finding.conversation.replies}
     known = sorted(
         (rule for server in rules.servers.values() for rule in server.rules if rule.verdict != "lead"),
         key=lambda rule: (-rule.precedence, -rule.confidence, rule.id),
@@ -243,7 +243,7 @@ def _of_match(match: Match, views: Mapping[Question, View]) -> Iterator[_Conditi
             "no reply",
         )
     elif not match.answered:
-        yield _Condition(match.words[0], False, fit.reply.status_line)
+        yield _Condition(match.words[0], False, fit.head.reply.status_line)
     else:
         for words, check in zip(match.words, match.checks, strict=True):
             yield _Condition(words, check(fit), _seen(words.partition(": ")[2], fit))
@@ -260,19 +260,19 @@ def _seen(words: str, view: View) -> str:
         return _seen_header("content-type", view)
     if kind == "signed":
         return f"{_seen_header('server', view)}; proxy {view.head.proxy or 'none'}"
-    told = {"header": " ".join(name for name, _ in view.reply.headers), "title": view.title or "no title"}
+    told = {"header": " ".join(name for name, _ in view.head.reply.headers), "title": view.title or "no title"}
     head = words.startswith(("status", "HTTP/"))
-    return _cut(view.reply.status_line if head else told.get(kind, view.text or "no body"))
+    return _cut(view.head.reply.status_line if head else told.get(kind, view.text or "no body"))
 
 
 def _seen_header(name: str, view: View) -> str:
-    lines = [f"{key}: {value}" for key, value in view.reply.headers if key.lower() == name]
+    lines = [f"{key}: {value}" for key, value in view.head.reply.headers if key.lower() == name]
     return _cut(", ".join(lines) or f"no header {name}")
 
 
 def _seen_json(path: str, view: View) -> str:
     try:
-        values: list[tuple[list[str], Any]] = [([], read_json(view.reply.body))]
+        values: list[tuple[list[str], Any]] = [([], read_json(view.body))]
     except Unreadable as problem:
         return _cut(f"no readable JSON: {problem}")
     for step in [] if path == "body" else path.split("."):

@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import date, datetime
 from functools import cached_property, lru_cache
 from itertools import pairwise
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +32,9 @@ MAX_NAME = 256
 
 CACHE_SIZE = 65_536
 """Verdicts kept in memory, one for each distinct name and metadata; models repeat massively."""
+
+DIGESTS_REMEMBERED = 8192
+"""Digests kept with what the library knows of them."""
 
 MAX_PARAMS_B = 20_000.0
 """Billions of parameters beyond which a stated size is not believed."""
@@ -744,6 +748,10 @@ _ANCESTOR_KEYS = ("root", "parent")
 """Names of extra fields that hold the model behind an alias (vLLM)."""
 
 
+_SAID = attrgetter(
+    "family_raw", "families_raw", "n_params", "parameter_size", "n_vocab", "quantization", "capabilities"
+)
+
 _Told = tuple[Any, ...]
 """The values of a Model that evidence is made of, as they stand there: the key of the cache."""
 
@@ -849,6 +857,7 @@ class Families:
         self._glued = re.compile("|".join(one.pattern for one in self.words.glued) or "(?!)", re.IGNORECASE)
         self._cached = lru_cache(CACHE_SIZE)(lambda told: self._judge(_weigh(told)))
         self._turns = lru_cache(CACHE_SIZE)(lambda name: self.library.turns(self.read(name)))
+        self._digest = lru_cache(DIGESTS_REMEMBERED)(self._known_digest)
 
     @classmethod
     def load(cls, path: Path | None = None) -> Families:
@@ -883,20 +892,25 @@ class Families:
         A digest that the library does not know is left out, and one day stands for all on which the name meant the
         same: many hosts have a model, and these two would make nearly each of them a case of its own.
         """
-        name, ancestors = model.name[:MAX_NAME], _ancestors(model)
-        digest = (model.digest or "").removeprefix("sha256:")[:12].casefold()
-        pulled = model.modified_at or observed_at
-        day = pulled.date() if pulled and ":" in model.name else None
+        name, digest, ancestors = model.name[:MAX_NAME], self._digest(model.digest), _ancestors(model)
+        pulled = model.modified_at or observed_at if ":" in model.name else None
+        day = pulled and self._day(name, pulled, bool(ancestors))
         remote = bool(model.is_remote or model.remote_model or model.remote_host), model.remote_model
-        return (
-            name, digest if self.library.knows(digest) else None, model.family_raw, model.families_raw,
-            model.n_params, model.parameter_size, model.n_vocab, model.quantization, model.capabilities, remote,
-            ancestors, day if ancestors or day is None else self._turn(name, day),
-        )  # fmt: skip
+        return name, digest, *_SAID(model), remote, ancestors, day
 
-    def _turn(self, name: str, day: date) -> date | None:
-        """The first of the days on which a name meant what it meant on this one; None for the last of its meanings."""
+    def _day(self, name: str, pulled: datetime, exactly: bool) -> date | None:
+        if exactly:
+            return pulled.date()
         turns = self._turns(name)
+        return self._turn(turns, pulled.date()) if turns else None
+
+    def _known_digest(self, digest: str | None) -> str | None:
+        """The digits by which the library knows a digest, None where it does not."""
+        digits = (digest or "").removeprefix("sha256:")[:12].casefold()
+        return digits if self.library.knows(digits) else None
+
+    def _turn(self, turns: Sequence[date], day: date) -> date | None:
+        """The first of the days on which a name meant what it meant on this one; None for the last of its meanings."""
         at = bisect_right(turns, day)
         if at == len(turns):
             return None

@@ -13,7 +13,7 @@ import marshal
 import re
 import tomllib
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import lru_cache
 from operator import is_not
@@ -291,44 +291,38 @@ class Head:
         self.bits = 0
         """What the head alone decides, as `_Index` counts."""
         self.blocks: tuple[_Block, ...] = ()
-        """What the body decides."""
+        """What the body decides: a check, the bits that are set where it holds, and what then is to be checked."""
 
 
 class View:
     """A reply with its headers indexed and its JSON parsed at most once. Where it is short, shared between replies that
     differ in nothing that is judged: then its times are another's."""
 
-    __slots__ = ("_bits", "_json", "head", "headers", "media_type", "reply")
+    __slots__ = ("_bits", "_json", "body", "head")
 
-    def __init__(self, reply: Reply, head: Head | None = None) -> None:
-        self.reply = reply
-        self.head = head or Head(reply)
-        self.headers, self.media_type = self.head.headers, self.head.media_type
+    def __init__(self, head: Head, body: bytes) -> None:
+        self.head, self.body = head, body
         self._json: Any = self
         self._bits: int | None = None
+
+    @classmethod
+    def of(cls, reply: Reply) -> View:
+        """One reply alone, of which nothing is decided yet."""
+        return cls(Head(reply), reply.body)
 
     @property
     def bits(self) -> int:
         """What is decided by this reply, as `_Index` counts."""
         if self._bits is None:
-            self._bits = self.head.bits
-            for bit, checks in self.head.blocks:
-                self._bits |= bit if self.passes(checks) else 0
+            self._bits = self.head.bits | _passing(self.head.blocks, self)
         return self._bits
-
-    def passes(self, checks: tuple[Check, ...]) -> bool:
-        """True if all checks hold."""
-        for check in checks:  # noqa: SIM110 - the generator of an all(...) would cost more than the checks
-            if not check(self):
-                return False
-        return True
 
     @property
     def json(self) -> Any:
         """The parsed body, or `_MISSING` when it is not JSON within our bounds."""
         if self._json is self:
             try:
-                self._json = hostile.read_json(self.reply.body)
+                self._json = hostile.read_json(self.body)
             except hostile.Unreadable:
                 self._json = _MISSING
         return self._json
@@ -342,7 +336,7 @@ class View:
     @property
     def title(self) -> str | None:
         """The text of the first `<title>` near the start of the body, or None."""
-        page = self.reply.body[:TITLE_WITHIN]
+        page = self.body[:TITLE_WITHIN]
         start = page.lower().find(b"<title")
         opened = page.find(b">", start) + 1 if start >= 0 else 0
         end = page.find(b"<", opened) if opened else -1
@@ -351,7 +345,7 @@ class View:
     @property
     def text(self) -> str:
         """A short body as text without white space around it; "" beyond MAX_TEXT bytes, where no rule's text is."""
-        body = self.reply.body if len(self.reply.body) <= hostile.MAX_TEXT else b""
+        body = self.body if len(self.body) <= hostile.MAX_TEXT else b""
         return body.decode("utf-8", "replace").strip()
 
 
@@ -481,7 +475,11 @@ def _json_check(table: _Table) -> tuple[str, Check]:
     where = f"{'some ' if some else ''}{'.'.join(path) or 'body'}"
     said += " or no items" if or_empty else ""
     below = _below(path, test, some, or_empty)
-    return f"json {where} {said}", lambda view: below(view.json)
+    return f"json {where} {said}", _JSON_CHECKS.setdefault((path, some, said), lambda view: below(view.json))
+
+
+_JSON_CHECKS: Final[dict[Hashable, Check]] = {}
+"""One check for what many rules say of a body in the same words, so that it is made once for all of them."""
 
 
 def _header_test(wanted: Any) -> Callable[[str | None], bool]:
@@ -507,29 +505,29 @@ def _header_check(name: str, wanted: Any) -> tuple[str, Check]:
         raise ValueError(f"'{name}' differs from reply to reply: only 'absent' or 'present' can be asked of it")
     test = _header_test(wanted)
     said = wanted if isinstance(wanted, str) else " ".join(f"{word} {value!r}" for word, value in wanted.items())
-    return f"header {name} {said}", lambda view: test(view.headers.get(name))
+    return f"header {name} {said}", lambda view: test(view.head.headers.get(name))
 
 
 def _status_checks(wanted: Any) -> list[tuple[str, Check]]:
     codes = frozenset(_one_or_more(_whole)(wanted))
     said = " or ".join(str(code) for code in sorted(codes))
-    return [(f"status {said}", lambda view: view.reply.status in codes)]
+    return [(f"status {said}", lambda view: view.head.reply.status in codes)]
 
 
 def _type_checks(wanted: Any) -> list[tuple[str, Check]]:
     media = _text(wanted).lower()
-    return [(f"content type {media}", lambda view: view.media_type == media)]
+    return [(f"content type {media}", lambda view: view.head.media_type == media)]
 
 
 def _http_checks(wanted: Any) -> list[tuple[str, Check]]:
     version = "HTTP/" + _word(("1.0", "1.1"))(wanted)
-    return [(version, lambda view: view.reply.status_line.startswith(version))]
+    return [(version, lambda view: view.head.reply.status_line.startswith(version))]
 
 
 def _case_checks(wanted: Any) -> list[tuple[str, Check]]:
     lower = _word(("lower", "mixed"))(wanted) == "lower"
     return [
-        (f"header names in {wanted} case", lambda view: all(n.islower() for n, _ in view.reply.headers) is lower),
+        (f"header names in {wanted} case", lambda view: all(n.islower() for n, _ in view.head.reply.headers) is lower),
     ]
 
 
@@ -551,7 +549,7 @@ def _text_checks(wanted: Any) -> list[tuple[str, Check]]:
 
 def _empty_checks(wanted: Any) -> list[tuple[str, Check]]:
     empty = _flag(wanted)
-    return [("no body" if empty else "a body", lambda view: (not view.reply.body) is empty)]
+    return [("no body" if empty else "a body", lambda view: (not view.body) is empty)]
 
 
 def _readable_checks(wanted: Any) -> list[tuple[str, Check]]:
@@ -1097,7 +1095,7 @@ def _put(values: dict[str, Any], plain: tuple[_Plain, ...], entry: dict[str, Any
 def _entries(listing: Listing, views: Mapping[str, View]) -> list[dict[str, Any]] | None:
     """The entries of a listing that was answered, or None. A null list is how Go prints an empty one."""
     view = views.get(listing.asked)
-    if view is None or view.reply.status != 200:
+    if view is None or view.head.reply.status != 200:
         return None
     value = _dig(view.json, listing.list)
     if value is None:
@@ -1113,16 +1111,16 @@ def _key(listing: Listing, entry: dict[str, Any]) -> tuple[Any, ...]:
 def _loaded(listing: Listing, views: Mapping[str, View]) -> dict[tuple[Any, ...], dict[str, Any]] | None:
     """Key -> columns for the models loaded now, or None when the server did not say."""
     entries = _entries(listing.running, views) if listing.running else None
-    if entries is None or listing.running is None:
-        return None
+    if not entries or listing.running is None:
+        return None if entries is None else {}
     columns = listing.running.columns
     return {_key(listing, entry): columns.of(entry) for entry in entries[:MAX_MODELS]}
 
 
 def _read_models(listing: Listing, entries: list[dict[str, Any]], views: Mapping[str, View]) -> Iterator[Model]:
-    loaded = _loaded(listing, views)
+    loaded, read = _loaded(listing, views), listing.columns.of
     for entry in entries[:MAX_MODELS]:
-        values = listing.columns.of(entry)
+        values = read(entry)
         if loaded is not None:
             mine = loaded.get(_key(listing, entry)) if loaded else None
             values["is_running"] = mine is not None
@@ -1163,10 +1161,10 @@ def _version(server: Server, views: Mapping[str, View]) -> tuple[str, str] | tup
 
 def _version_of(source: VersionSource, view: View) -> str | None:
     if source.header is not None:
-        value: Any = view.headers.get(source.header, "")
+        value: Any = view.head.headers.get(source.header, "")
         value = value.removeprefix(source.strip) if value.startswith(source.strip) else None
     else:
-        value = _dig(view.json, source.path) if view.reply.status == 200 else None
+        value = _dig(view.json, source.path) if view.head.reply.status == 200 else None
         value = value.removeprefix(source.strip) if isinstance(value, str) else None
     return hostile.text(value, MAX_VERSION) or None
 
@@ -1265,8 +1263,29 @@ def _order(rule: Rule) -> tuple[int, float, str]:
     return (-rule.precedence, -rule.confidence, rule.id)
 
 
-_Block = tuple[int, tuple[Check, ...]]
-"""The bit of a block of conditions, and its checks."""
+_Block = tuple[Check, int, tuple["_Block", ...]]
+"""A check, the bits of the blocks of conditions that it completes, and the blocks that go on after it."""
+
+
+def _passing(blocks: tuple[_Block, ...], view: View) -> int:
+    """The bits of the blocks that hold."""
+    bits = 0
+    for check, bit, rest in blocks:
+        if check(view):
+            bits |= bit | _passing(rest, view) if rest else bit
+    return bits
+
+
+def _blocks(conditions: Iterable[tuple[int, tuple[Check, ...]]]) -> tuple[_Block, ...]:
+    """Blocks, of which each has a bit and its checks in order, as a tree: those that begin alike begin once."""
+    by_first: dict[Check, list[tuple[int, tuple[Check, ...]]]] = {}
+    for bit, (first, *rest) in conditions:
+        by_first.setdefault(first, []).append((bit, tuple(rest)))
+    return tuple(
+        (first, sum(bit for bit, rest in mine if not rest), _blocks(one for one in mine if one[1]))
+        for first, mine in by_first.items()
+    )
+
 
 HEADS_REMEMBERED: Final = 512
 """Heads kept with what they decide. Nearly all servers of a kind and version have the same, but for VARYING."""
@@ -1274,8 +1293,9 @@ HEADS_REMEMBERED: Final = 512
 VIEWS_REMEMBERED: Final = 1024
 """Short replies kept with what they decide: greetings, versions, empty lists, pages of errors are the same for many."""
 
-SHORT: Final = 1024
-"""Bytes of a body that is kept with them: what strangers send must not fill memory."""
+SHORT: Final = 320
+"""Bytes of a body that is kept with them: what strangers send must not fill memory, and lists of models are alike on
+no two hosts; the shortest of a new Ollama has some 440."""
 
 STANDINGS_REMEMBERED: Final = 4096
 """Combinations of answers kept with the rules that hold of them. A census of the world sees a few hundred."""
@@ -1319,7 +1339,7 @@ class _Index:
         self._answered = answered
         self._rules = tuple((rule, self._needed(rule), self._barred(rule)) for rule in rules)
         self._head = lru_cache(HEADS_REMEMBERED)(self._read_head)
-        self._short = lru_cache(VIEWS_REMEMBERED)(_short)
+        self._short = lru_cache(VIEWS_REMEMBERED)(View)
         self.standing = lru_cache(STANDINGS_REMEMBERED)(self._stands)
 
     def _needed(self, rule: Rule) -> int:
@@ -1336,21 +1356,18 @@ class _Index:
         asked, headers = reply.question, reply.headers
         same = tuple([pair[0] if pair[0] in _VARYING_NAMES else pair for pair in headers])
         head = self._head(asked.method, asked.path, reply.scheme, reply.status, reply.status_line, same)
-        return self._short(head, reply.body) if len(reply.body) <= SHORT else View(reply, head)
+        return self._short(head, reply.body) if len(reply.body) <= SHORT else View(head, reply.body)
 
     def _read_head(self, method: str, path: str, scheme: Scheme, status: int, line: str, same: tuple[Any, ...]) -> Head:
         """A head and what it decides. Of the headers in VARYING there are only the names."""
         headers = tuple((each, "") if isinstance(each, str) else each for each in same)
         head = Head(Reply(Question(method, path), scheme, status, line, headers, b""))
-        bare, question = View(head.reply, head), head.reply.question
-        head.bits = self.questions.get(question, 0)
-        open_blocks: list[_Block] = []
-        for match in self._answered:
-            if match.ask in (None, question) and bare.passes(match.checks[: match.of_head]):
-                rest = match.checks[match.of_head :]
-                head.bits |= 0 if rest else self._bits[id(match)]
-                open_blocks += [(self._bits[id(match)], rest)] if rest else []
-        head.blocks = tuple(open_blocks)
+        bare, question = View(head, b""), head.reply.question
+        mine = [match for match in self._answered if match.ask in (None, question)]
+        held = [match for match in mine if all(check(bare) for check in match.checks[: match.of_head])]
+        left = [(self._bits[id(match)], match.checks[match.of_head :]) for match in held]
+        head.bits = self.questions.get(question, 0) | sum(bit for bit, checks in left if not checks)
+        head.blocks = _blocks(each for each in left if each[1])
         return head
 
     # -- All of them
@@ -1381,10 +1398,6 @@ class _Index:
             if rule.verdict == "final":
                 return None
         return None
-
-
-def _short(head: Head, body: bytes) -> View:
-    return View(replace(head.reply, body=body), head)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from operator import attrgetter
 from pathlib import Path
@@ -167,19 +167,20 @@ def _kinds(body: Any) -> dict[tuple[Any, ...], dict[str, Any]]:
     return kinds
 
 
-def _shape(body: Any) -> Hashable:
-    """All that the tests of shape see of a body: equal shapes are judged alike."""
-    if not isinstance(body, dict):
+def _shape(body: Any, sent: bytes) -> Hashable:
+    """All that the tests of shape see of a body: equal shapes are judged alike. `sent` is the same, unread."""
+    if type(body) is not dict:
         return None
-    return tuple(body), tuple([(keys, len(entry), _nulls(entry)) for keys, entry in _kinds(body).items()])
+    kinds = _kinds(body)
+    if b"null" in sent:
+        return tuple(body), tuple([(keys, len(entry), _nulls(entry)) for keys, entry in kinds.items()])
+    return tuple(body), tuple([(keys, len(entry)) for keys, entry in kinds.items()])
 
 
 def _nulls(entry: Mapping[str, Any]) -> tuple[str, ...]:
     """The keys of an entry, and of its `details`, without a value."""
     details = entry.get("details")
     inner = details if type(details) is dict else {}
-    if None not in entry.values() and None not in inner.values():
-        return ()
     return (*(key for key in entry if entry[key] is None), ".", *(key for key in inner if inner[key] is None))
 
 
@@ -213,8 +214,8 @@ def _content_type(case: Case, w: With) -> bool:
 # --- How the JSON is printed -----------------------------------------------------------------------------------------
 
 
-def _spaced_json(case: Case, w: With) -> bool:
-    return True in [reply.status == 200 and bool(_SPACED.match(reply.body, 0, 256)) for reply in case.replies]
+def _spaced_json(reply: Reply, w: With) -> bool:
+    return reply.status == 200 and _SPACED.match(reply.body, 0, 256) is not None
 
 
 def _key_order(case: Case, w: With) -> bool:
@@ -251,8 +252,6 @@ def _digest_shape(m: Model, w: With) -> bool:
 
 def _digests_alike(case: Case, w: With) -> bool:
     """Two different digests that agree in a run of 12 digits at one place: chance has 2^-48 for it."""
-    if len(case.models) < 2:
-        return False
     digests = {m.digest for m in case.models if m.digest and len(m.digest) >= 64}
     return len(digests) > 1 and len(set[str]().union(*map(_runs, digests))) < len(digests) * len(_PLACES)
 
@@ -265,7 +264,7 @@ def _runs(digest: str) -> tuple[str, ...]:
 
 def _digest_of_two(case: Case, w: With) -> bool:
     kinds: dict[str, tuple[Any, ...]] = {}
-    for m in case.models if len(case.models) > 1 else ():
+    for m in case.models:
         kind = (m.family_raw, m.parameter_size, m.quantization, m.size_bytes)
         if m.digest and kinds.setdefault(m.digest, kind) != kind:
             return True
@@ -304,8 +303,6 @@ def _route_missing(case: Case, w: With) -> bool:
 
 
 def _times_equal(case: Case, w: With) -> bool:
-    if len(case.models) < w["at_least"]:
-        return False
     digests: dict[str, set[str]] = {}
     for m in case.models:
         if m.modified_at_raw and m.digest and "." in m.modified_at_raw:
@@ -315,8 +312,6 @@ def _times_equal(case: Case, w: With) -> bool:
 
 def _times_stepped(case: Case, w: With) -> bool:
     """Equal steps to the millisecond. Whole seconds are left out: jobs run by the clock and coarse disks make them."""
-    if len(case.models) < w["at_least"]:
-        return False
     times = [m.modified_at for m in case.models if m.modified_at and "." in (m.modified_at_raw or "")]
     if len(times) < w["at_least"]:
         return False
@@ -374,12 +369,8 @@ def _parameters(text: str | None) -> float | None:
     return count if count >= 1e6 else None
 
 
-def _bait(case: Case, w: With) -> bool:
-    text = b"\n".join([reply.body for reply in case.replies])
-    for word in w["bytes"]:  # noqa: SIM110 - the generator of an any(...) would cost as much as the search
-        if word in text:
-            return True
-    return False
+def _bait(reply: Reply, w: With) -> bool:
+    return any([word in reply.body for word in w["bytes"]])  # noqa: C419 - a generator costs as much as the search
 
 
 def _names(m: Model, w: With) -> bool:
@@ -395,14 +386,12 @@ def _official(m: Model, w: With) -> bool:
 
 
 def _inventory(case: Case, w: With) -> bool:
-    n = len(case.models)
-    possible = [stock for stock in w["inventories"] if len(stock["models"]) == n]
-    return bool(possible) and any(_is_stock(case, stock) for stock in possible)
+    return any(_is_stock(case, stock) for stock in w["inventories"])
 
 
 def _is_stock(case: Case, stock: With) -> bool:
     """The models are exactly these, at this version if one is given. Digests and times may be given by their start."""
-    if stock.get("version") not in (None, case.identity.version):
+    if stock.get("version") not in (None, case.identity.version) or len(case.models) != len(stock["models"]):
         return False
     return all(any(_is_model(m, wanted) for m in case.models) for wanted in stock["models"])
 
@@ -426,6 +415,12 @@ def _answers_nonsense(case: Case, w: With) -> bool:
     return case.identity.server not in w["dialects"] or any(body == case.body(ask) for ask in w["lists"])
 
 
+OF_REPLY: Mapping[str, Callable[[Reply, With], bool]] = {
+    "spaced-json": _spaced_json,
+    "bait": _bait,
+}
+"""Tests that see one reply's status and body; the sign is there when one reply has it."""
+
 OF_MODEL: Mapping[str, Callable[[Model, With], bool]] = {
     "digest-shape": _digest_shape,
     "bits-per-weight": _bits_per_weight,
@@ -437,11 +432,11 @@ remembered. Such a sign is there when one model has it, or the `share` of them t
 
 
 TESTS: Mapping[str, Callable[[Any, With], bool]] = {
+    **OF_REPLY,
     **OF_MODEL,
     "header": _header,
     "protocol": _protocol,
     "content-type": _content_type,
-    "spaced-json": _spaced_json,
     "key-order": _key_order,
     "keys-beside": _keys_beside,
     "keys-present": _keys_present,
@@ -458,11 +453,13 @@ TESTS: Mapping[str, Callable[[Any, With], bool]] = {
     "expired": _expired,
     "created-frozen": _created_frozen,
     "created-elsewhen": _created_elsewhen,
-    "bait": _bait,
     "inventory": _inventory,
     "answers-nonsense": _answers_nonsense,
 }
-"""Every test a reason may name. It sees a Case, or a Model where it is one OF_MODEL."""
+"""Every test a reason may name. It sees a Case, or what OF_REPLY and OF_MODEL say."""
+
+LEAST: Final[Mapping[str, int]] = {"go-time": 1, "digests-alike": 2, "digest-of-two": 2, "expired": 1}
+"""Models below which a test has nothing to compare; of the others it is the `at_least` of the reason, or none."""
 
 OF_SHAPE: Final = frozenset({
     "header", "protocol", "content-type", "key-order", "keys-beside", "keys-present",
@@ -537,10 +534,12 @@ class _Applying:
     """The reasons that apply to a claim, by what their tests see.
 
     Attributes:
-        of_model: the place of a reason, and the share of the models that must have its sign.
+        of_reply: the places of those OF_REPLY. of_model: of those OF_MODEL, each with the share of the models that must
+            have its sign.
     """
 
     of_shape: tuple[_Judged, ...]
+    of_reply: frozenset[int]
     of_model: tuple[tuple[int, float], ...]
     others: tuple[_Judged, ...]
 
@@ -551,8 +550,14 @@ SHAPES_REMEMBERED: Final = 1024
 SHAPED_BYTES: Final = 32 << 10
 """Bodies of a conversation beyond which its shape is not kept: what strangers send must not fill memory."""
 
+MANY: Final = 8
+"""Models from which on a host is one of many models, where its number decides what is judged."""
+
+APPLYING_REMEMBERED: Final = 1024
+"""Claims kept with the reasons that apply to them: server, questions answered, number of models."""
+
 SHORT_BODY: Final = 128
-"""Bytes of a body whose shape is remembered by itself: versions, empty lists."""
+"""Bytes of a body whose shape and signs are remembered by themselves: versions, empty lists."""
 
 MODELS_REMEMBERED: Final = 4096
 """Models kept with their signs. A host's models are mostly those of many."""
@@ -605,9 +610,11 @@ class Suspicions:
     reasons: tuple[Reason, ...]
     nonsense: Nonsense
     together: tuple[Together, ...] = ()
-    _applying: dict[tuple[str, bool], _Applying] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _applying: dict[Hashable, _Applying] = field(default_factory=dict, init=False, repr=False, compare=False)
     _shapes: dict[Hashable, tuple[int, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _bodies: dict[bytes, Hashable] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _bodies: dict[tuple[int, bytes], tuple[Hashable, tuple[int, ...]]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
     _signs: dict[Hashable, tuple[int, ...]] = field(default_factory=dict, init=False, repr=False, compare=False)
     _early: dict[int, tuple[Identity, tuple[Reply, ...], Doubt]] = field(
         default_factory=dict, init=False, repr=False, compare=False
@@ -638,33 +645,43 @@ class Suspicions:
             return NO_DOUBT
         read = reading or _Unread
         case = Case(replies, identity, read.body)
-        mine = self._about(identity.server, bool(identity.proxy))
-        found = [*self._by_shape(case, mine.of_shape, read), *self._by_model(case.models, mine.of_model)]
-        found += _holding(mine.others, case)
+        mine = self._about(identity.server, bool(identity.proxy), tuple(case.by_ask), min(len(case.models), MANY))
+        heard = [self._heard(reply, read) for reply in replies]
+        found = {place for _, signs in heard for place in signs if place in mine.of_reply}
+        shapes: list[Hashable] = [(read.head(reply), shape) for reply, (shape, _) in zip(replies, heard, strict=True)]
+        found.update(self._by_shape(case, mine.of_shape, shapes))
+        found.update(self._by_model(case.models, mine.of_model))
+        found.update(_holding(mine.others, case))
         if not found:
             return NO_DOUBT
         given = [self.reasons[place] for place in sorted(found)]
         return Doubt(max(r.strength for r in given), tuple(r.id for r in given))
 
-    def _by_shape(self, case: Case, judged: tuple[_Judged, ...], read: Reading | type[_Unread]) -> tuple[int, ...]:
+    def _heard(self, reply: Reply, read: Reading | type[_Unread]) -> tuple[Hashable, tuple[int, ...]]:
+        """The shape of a reply's body, and the places of the reasons whose sign the reply has."""
+        body = reply.body
+        if len(body) > SHORT_BODY:
+            return _shape(read.body(reply), body) if len(body) <= SHAPED_BYTES else None, self._signs_in(reply)
+        heard = self._bodies.get((reply.status, body))
+        if heard is None:
+            _make_room(self._bodies, SHAPES_REMEMBERED)
+            heard = self._bodies[reply.status, body] = _shape(read.body(reply), body), self._signs_in(reply)
+        return heard
+
+    def _signs_in(self, reply: Reply) -> tuple[int, ...]:
+        return tuple([place for place, test, w in self._of_reply if test(reply, w)])
+
+    def _by_shape(self, case: Case, judged: tuple[_Judged, ...], heard: list[Hashable]) -> tuple[int, ...]:
         """The places of the reasons that hold, found once for all conversations of one shape."""
         if sum([len(reply.body) for reply in case.replies]) > SHAPED_BYTES:
             return _holding(judged, case)
-        heard = tuple([(read.head(reply), self._shape_of(reply, read)) for reply in case.replies])
-        shape = (case.identity.server, bool(case.identity.proxy), case.identity.version, bool(case.models), heard)
+        identity = case.identity
+        shape = (identity.server, bool(identity.proxy), identity.version, bool(case.models), tuple(heard))
         found = self._shapes.get(shape)
         if found is None:
             _make_room(self._shapes, SHAPES_REMEMBERED)
             found = self._shapes[shape] = _holding(judged, case)
         return found
-
-    def _shape_of(self, reply: Reply, read: Reading | type[_Unread]) -> Hashable:
-        if len(reply.body) > SHORT_BODY:
-            return _shape(read.body(reply))
-        if reply.body not in self._bodies:
-            _make_room(self._bodies, SHAPES_REMEMBERED)
-            self._bodies[reply.body] = _shape(read.body(reply))
-        return self._bodies[reply.body]
 
     def _by_model(self, models: Sequence[Model], judged: tuple[tuple[int, float], ...]) -> list[int]:
         """The places of the reasons whose sign enough of the models have."""
@@ -678,24 +695,35 @@ class Suspicions:
         seen = _SEEN(m)
         signs = self._signs.get(seen)
         if signs is None:
-            of_model = [(n, r) for n, r in enumerate(self.reasons) if r.test in OF_MODEL]
-            signs = tuple([n for n, r in of_model if OF_MODEL[r.test](m, r.parameters)])
+            signs = tuple([place for place, test, w in self._of_model if test(m, w)])
             if sum(len(text or "") for text in seen[:-1]) <= MODEL_TEXT:
                 _make_room(self._signs, MODELS_REMEMBERED)
                 self._signs[seen] = signs
         return signs
 
-    def _about(self, server: str, proxied: bool) -> _Applying:
-        """The reasons that apply to claims to be this server."""
-        if (server, proxied) not in self._applying:
+    @cached_property
+    def _of_reply(self) -> tuple[_Judged, ...]:
+        return _judged((n, r) for n, r in enumerate(self.reasons) if r.test in OF_REPLY)
+
+    @cached_property
+    def _of_model(self) -> tuple[_Judged, ...]:
+        return _judged((n, r) for n, r in enumerate(self.reasons) if r.test in OF_MODEL)
+
+    def _about(self, server: str, proxied: bool, asked: tuple[str, ...], n_models: int) -> _Applying:
+        """The reasons that apply to claims to be this server, of those that can hold with so many models at most."""
+        key = server, proxied, asked, n_models
+        applying = self._applying.get(key)
+        if applying is None:
             mine = [(n, r) for n, r in enumerate(self.reasons) if _applies(r, server, proxied)]
-            others = [(n, r) for n, r in mine if r.test not in OF_SHAPE and r.test not in OF_MODEL]
-            self._applying[server, proxied] = _Applying(
+            apart = {*OF_SHAPE, *OF_REPLY, *OF_MODEL}
+            _make_room(self._applying, APPLYING_REMEMBERED)
+            applying = self._applying[key] = _Applying(
                 _judged((n, r) for n, r in mine if r.test in OF_SHAPE),
+                frozenset(n for n, r in mine if r.test in OF_REPLY),
                 tuple((n, r.parameters.get("share", 0.0)) for n, r in mine if r.test in OF_MODEL),
-                _judged(others),
+                _judged((n, r) for n, r in mine if r.test not in apart and _can_hold(r, asked, n_models)),
             )
-        return self._applying[server, proxied]
+        return applying
 
     # -- What may be asked
 
@@ -775,6 +803,17 @@ NO_DOUBT: Final = Doubt()
 
 def _applies(reason: Reason, server: str, proxied: bool) -> bool:
     return server in (reason.servers or {server}) and (reason.proxied or not proxied)
+
+
+def _can_hold(reason: Reason, asked: Sequence[str], n_models: int) -> bool:
+    """Whether there is what a test looks at: the reply to its question, and enough of at most MANY models."""
+    w = reason.parameters
+    if "inventories" in w:
+        return any(min(len(stock["models"]), MANY) == n_models for stock in w["inventories"])
+    if "ask" in w and w["ask"] not in asked:
+        return False
+    least: int = w.get("at_least", LEAST.get(reason.test, 0))
+    return n_models >= min(MANY, least)
 
 
 def _judged(reasons: Iterable[tuple[int, Reason]]) -> tuple[_Judged, ...]:

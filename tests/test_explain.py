@@ -88,7 +88,7 @@ def test_every_condition_of_the_deciding_rule_held_and_of_a_near_one_all_but_one
 
 def test_what_a_condition_saw_is_in_the_bytes(stages: Stages) -> None:
     raw = b'HTTP/1.1 200 OK\r\nServer: x\r\nContent-Type: text/html\r\n\r\n{"data":[{"a":{"b":1}},{"a":{"b":"two"}}]}'
-    view = View(parse_reply(Question("GET", "/"), raw))
+    view = View.of(parse_reply(Question("GET", "/"), raw))
     seen = {
         "json data.*.a.b is 'string'": 'data.0.a.b = 1; data.1.a.b = "two"',
         "json some data.*.c equals 1": "no data.*.c",
