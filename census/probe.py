@@ -32,6 +32,7 @@ from census.wire import (
     Limits,
     Socket,
     Sockets,
+    Wait,
     Wire,
     Words,
     connect,
@@ -257,19 +258,19 @@ class Talk:
 
     async def _talk(self) -> None:
         """Ask, once connected, until the plan says no more or the target gives cause to stop."""
-        asked, check = self.first, self.prober.check
+        assert self.first is not None
         self.allowance = Allowance(self.limits.max_target_bytes)
+        replies, plan, check = self.replies, self.plan, self.prober.check
         try:
-            while asked is not None:
-                self.replies.append(await self._answer(*asked))
-                question = self.plan(self.target, tuple(self.replies))
-                asked = None if question is None else (question, check(question))
+            replies.append(await self._first_answer(*self.first))
+            while (question := plan(self.target, tuple(replies))) is not None:
+                replies.append(await self._ask(question, check(question)))
         finally:
             self._hang_up()
 
-    async def _answer(self, question: Question, words: Words) -> Reply:
-        """The reply to one question; by https once the port has shown, at the first one, that it speaks TLS."""
-        undecided = self.scheme == "http" and not self.replies
+    async def _first_answer(self, question: Question, words: Words) -> Reply:
+        """The reply to the first question; by https once the port has shown that it speaks TLS."""
+        undecided = self.scheme == "http"
         try:
             reply = await self._ask(question, words)
         except Ended as ended:
@@ -299,14 +300,14 @@ class Talk:
                     raise
         return await self._send(await self._open(), question, words)
 
-    async def _send(self, line: Wire, question: Question, words: Words) -> Reply:
+    def _send(self, line: Wire, question: Question, words: Words) -> Wait[Reply]:
         if self.requests >= self.limits.max_requests:
             raise Ended(Outcome.UNKNOWN_ERROR, f"stopped after {self.limits.max_requests} requests")
         if self.allowance.left <= 0:
             raise Ended(Outcome.PROTOCOL_ERROR, TOO_MUCH)
         seconds = self._seconds(self.limits.read_timeout)
         self.requests += 1
-        return await line.ask(question, words, self.scheme, seconds)
+        return line.ask(question, words, self.scheme, seconds)
 
     async def _open(self) -> Wire:
         sock = await self._connected()

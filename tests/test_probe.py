@@ -713,7 +713,10 @@ class Line:
         await wire.run(self._sockets, self.wire.open())
 
     async def ask(self) -> Reply:
-        return await wire.run(self._sockets, self.wire.ask(VERSION, wire.request(VERSION, AGENT), "http", 5))
+        async def asking() -> Reply:
+            return await self.wire.ask(VERSION, wire.request(VERSION, AGENT), "http", 5)
+
+        return await wire.run(self._sockets, asking())
 
 
 async def opened(sock: socket.socket) -> Line:
