@@ -346,7 +346,7 @@ def _upgrades(read: Read, _: study.Asker) -> Rows:
 def _sensitivity(read: Read, asker: study.Asker) -> Rows:
     full = {row["id"]: row["value"] for row in study.rows(asker)}
     missing = [row["day"] for row in read("missing").to_pylist()]
-    with asker.narrowed(asker.suspects, study.without_days(missing)) as thinned:
+    with asker.narrowed(asker.suspects, study.without_days(asker.place, missing)) as thinned:
         fewer = {row["id"]: row["value"] for row in study.rows(thinned, clean=False)}
     if asker.suspects == "exclude":
         full |= {f"{name}:{study.CLEAN}": value for name, value in full.items()}

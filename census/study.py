@@ -8,7 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -48,11 +48,17 @@ _KEYS = ("definition", "weighting", "note")
 _LISTED = ("host_listing", "host_label", "host_capability", "host_families_but_embeddings", "host_band")
 """Words of what each host listed."""
 
-_SEEN = ("host_life", "host_architecture", "host_families_count")
+_SEEN = ("host_life", "host_family_month", "host_architecture", "host_families_count")
 """Words of when each host was seen, and with which families."""
 
-_SHARED = ("studied", "described", *_SEEN, *_LISTED)
+_SHARED = ("studied", "described", "version_number", *_SEEN, *_LISTED)
 """Words that many statistics read: each is made once, after those that it reads."""
+
+_WIDE = "endpoint_latest"
+"""A summary that is not made again: little is read of each row, and making it costs more than reading it twice."""
+
+_EVERYBODYS = ("described", "version_number")
+"""Shared words that do not depend on which hosts are asked for."""
 
 _NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
 
@@ -242,26 +248,22 @@ class Asker:
         ).fetchall()
         known = {name: word.sql for name, word in summaries.words().items()}
         known = summaries.known_but(known, [row[0] for row in there]) | dict(words)
-        with closing(connection.cursor()) as own:
-            place = f"asked_{next(_NUMBERS)}"
-            own.execute(f"CREATE SCHEMA {place}; SET search_path = '{place},main'")
-            try:
-                yield cls(own, known, suspects, place)
-            finally:
-                own.execute(f"SET search_path = 'main'; DROP SCHEMA {place} CASCADE")
+        with _placed(connection) as (own, place):
+            if set(summaries.names()) <= {row[0] for row in there}:
+                own.execute(_numbered(place))
+            yield cls(own, known, suspects, place)
 
     @contextmanager
     def narrowed(self, suspects: str, words: Mapping[str, str] = MappingProxyType({})) -> Iterator[Asker]:
-        """An asker of fewer hosts, who takes what is made already of each host from this one; `words` replaced.
+        """An asker of fewer hosts, who reads what this one has made already; `words` replaced.
 
-        When hosts were seen is not taken where `words` are.
+        When hosts were seen is not read there if `words` are.
         """
         made = [name for name in (*_LISTED, *(() if words else _SEEN)) if name not in self.known]
         taken = {name: f"SELECT * FROM {self.place}.{name} SEMI JOIN studied USING (ip)" for name in made}
-        if "described" not in self.known:
-            taken["described"] = f"SELECT * FROM {self.place}.described"
-        with Asker.open(self.connection, suspects, taken | dict(words)) as fewer:
-            yield fewer
+        studied = {name: summaries.words()[name].sql for name in (*_SHARED, *_LISTED) if name not in _EVERYBODYS}
+        with _placed(self.connection, self.place) as (own, place):
+            yield Asker(own, self.known | studied | taken | dict(words), suspects, place)
 
     def run(self, sql: str, place: str) -> list[tuple[Any, ...]]:
         """The rows of a statement; `place` is what errors name. Raises QueryError."""
@@ -270,7 +272,7 @@ class Asker:
     def table(self, sql: str, place: str) -> pa.Table:
         """The rows of a statement as an Arrow table. Raises QueryError."""
         for name in (*summaries.names(), *_SHARED):
-            if name in summaries.needed(sql, self.known):
+            if name != _WIDE and name in summaries.needed(sql, self.known):
                 text = self.known.pop(name)
                 self._execute(f"CREATE TABLE {self.place}.{name} AS ", text, name)
         return self._execute("", sql, place).to_arrow_table()
@@ -289,18 +291,39 @@ class Asker:
             raise QueryError(f"{place}: {problem}") from None
 
 
-def without_days(days: Sequence[date]) -> dict[str, str]:
-    """Words that take the place of their namesakes, as if nothing had been scanned on `days`.
+@contextmanager
+def _placed(connection: duckdb.DuckDBPyConnection, *more: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """A cursor with a schema of its own, where names are looked for first; then in `more`, then in main."""
+    with closing(connection.cursor()) as own:
+        place = f"asked_{next(_NUMBERS)}"
+        own.execute(f"CREATE SCHEMA {place}; SET search_path = '{','.join([place, *more, 'main'])}'")
+        try:
+            yield own, place
+        finally:
+            own.execute(f"SET search_path = 'main'; DROP SCHEMA {place} CASCADE")
 
-    They read the summaries, which have to be there. What hosts listed and their first and last day are not taken back.
+
+def _numbered(place: str) -> str:
+    """Make the summaries of main views in `place`, with numbers for addresses: joining and grouping texts is slow."""
+    number = "SELECT ip, row_number() OVER (ORDER BY ip) AS number FROM (SELECT DISTINCT ip FROM main.endpoint_latest)"
+    view = "CREATE VIEW {0}.{1} AS SELECT number AS ip, * EXCLUDE (ip, number) FROM main.{1} JOIN {0}.host_number USING (ip)"
+    of_hosts = [name for name in summaries.names() if name not in ("kinds", "inventories")]
+    made = [f"CREATE TABLE {place}.host_number AS {number}", *(view.format(place, name) for name in of_hosts)]
+    return "; ".join(made)
+
+
+def without_days(place: str, days: Sequence[date]) -> dict[str, str]:
+    """Words that take the place of those that an asker made in `place`, as if nothing had been scanned on `days`.
+
+    What hosts listed and their first and last day are not taken back.
     """
     lost = ", ".join(f"(DATE '{month}', {mask})" for month, mask in sorted(_masks(days).items()))
     texts = ", ".join(f"DATE '{day}'" for day in days)
     return {
         "scan_day": f"SELECT DISTINCT started_at::DATE AS scanned FROM runs WHERE started_at::DATE NOT IN ({texts})",
-        "sightings": _thinned("main.sightings", lost, _COUNTED),
-        "family_sightings": _thinned("main.family_sightings", lost, ("observations",)),
-        "endpoint_latest": "SELECT * FROM main.endpoint_latest SEMI JOIN sightings USING (ip, port, domain, server)",
+        "sightings": _thinned(f"{place}.sightings", lost, _COUNTED),
+        "family_sightings": _thinned(f"{place}.family_sightings", lost, ("observations",)),
+        "endpoint_latest": f"SELECT * FROM {place}.endpoint_latest SEMI JOIN sightings USING (ip, port, domain, server)",
     }
 
 

@@ -2,6 +2,6 @@
 -- method: Kendall's tau-b (1945) of the families by hosts in a month and in the month before, over families of both
 --   (scipy.stats.kendalltau); 95 % percentile intervals of 100 Poisson bootstraps over hosts.
 -- rows: membership
-SELECT DISTINCT dense_rank() OVER (ORDER BY ip) - 1 AS host, month, family
-FROM family_sightings SEMI JOIN studied USING (ip) WHERE server = $server
+SELECT dense_rank() OVER (ORDER BY ip) - 1 AS host, month, family
+FROM host_family_month
 ORDER BY month, host, family

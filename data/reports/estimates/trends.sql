@@ -6,9 +6,8 @@
 -- rows: months
 WITH first_families AS (SELECT family FROM host_architecture GROUP BY family ORDER BY count(*) DESC, family LIMIT 12),
      everyone AS (SELECT month, count(DISTINCT ip) AS hosts FROM sightings SEMI JOIN studied USING (ip) WHERE server = $server GROUP BY month)
-SELECT family, month, count(DISTINCT ip) AS hosts, any_value(everyone.hosts) AS all_hosts
-FROM family_sightings SEMI JOIN studied USING (ip) SEMI JOIN first_families USING (family) JOIN everyone USING (month)
-WHERE server = $server
+SELECT family, month, count(*) AS hosts, any_value(everyone.hosts) AS all_hosts
+FROM host_family_month SEMI JOIN first_families USING (family) JOIN everyone USING (month)
 GROUP BY family, month ORDER BY family, month;
 
 -- rows: weeks

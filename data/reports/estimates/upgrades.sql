@@ -5,11 +5,10 @@
 --   outdated in the first 90 days. An address that changes hands may look like an upgrade.
 -- rows: groups
 WITH stated AS (
-       SELECT v.ip, v.port, v.domain, a.started_at::DATE AS since, b.started_at::DATE AS until,
-              list_transform(string_split(v.server_version, '.'), lambda x: try_cast(x AS INTEGER)) AS version
-       FROM version_sightings v SEMI JOIN studied USING (ip)
+       SELECT ip, port, domain, a.started_at::DATE AS since, b.started_at::DATE AS until, version
+       FROM version_sightings v JOIN version_number USING (server_version) SEMI JOIN studied USING (ip)
             JOIN runs a ON a.run_id = v.first_run JOIN runs b ON b.run_id = v.last_run
-       WHERE v.server = $server AND v.server_version IS NOT NULL
+       WHERE server = $server
      ),
      followed AS (SELECT *, lag(version) OVER (PARTITION BY ip, port, domain ORDER BY since, until) AS previous FROM stated),
      lived AS (

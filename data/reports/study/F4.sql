@@ -4,8 +4,7 @@
 -- row:  ; mean Kendall tau of the ranks of successive months ; - ; tau ; pairs of months
 -- row: lowest ; lowest Kendall tau ; - ; tau ; pairs of months
 WITH counted AS (
-       SELECT month, family, count(DISTINCT ip) AS hosts
-       FROM family_sightings SEMI JOIN studied USING (ip) WHERE server = $server GROUP BY month, family
+       SELECT month, family, count(*) AS hosts FROM host_family_month GROUP BY month, family
      ),
      months AS (SELECT month, lead(month) OVER (ORDER BY month) AS following FROM (SELECT DISTINCT month FROM counted)),
      both_months AS (

@@ -1,5 +1,6 @@
 -- The life of each host (distinct IP): one row per host. Observations count every endpoint and run, n_days every day once.
 -- Country and networks are of the latest observation; last_models is the latest list that was read, of any of its endpoints.
+-- late orders observations by time, of one time by port, as one number, for pairs compare slowly: the lowest port is the latest.
 WITH by_month AS (
        SELECT ip, month, bit_count(bit_or(days_seen)) AS n_days, sum(observations)::BIGINT AS observations,
               sum(lists_read)::BIGINT AS lists_read, sum(models_listed)::BIGINT AS models_listed,
@@ -19,13 +20,14 @@ WITH by_month AS (
      ),
      place AS (
        SELECT ip, count(*)::BIGINT AS endpoints, max(most_suspect) AS most_suspect,
-              arg_max(struct_pack(country := latest.country, region := latest.region, asn := latest.asn,
-                                  network_type := latest.network_type, tier := latest.tier),
-                      (latest.observed_at, -port)) AS spot,
-              arg_max(latest.n_models, (latest.observed_at, -port)) FILTER (latest.n_models IS NOT NULL) AS last_models,
-              arg_max(latest.server_version, (latest.observed_at, -port)) AS last_version
-       FROM endpoint_latest SEMI JOIN studied USING (ip)
-       WHERE server = $server
+              arg_max(spot, late) AS spot, arg_max(n_models, late) FILTER (n_models IS NOT NULL) AS last_models,
+              arg_max(server_version, late) AS last_version
+       FROM (SELECT ip, most_suspect, latest.n_models AS n_models, latest.server_version AS server_version,
+                    struct_pack(country := latest.country, region := latest.region, asn := latest.asn,
+                                network_type := latest.network_type, tier := latest.tier) AS spot,
+                    epoch_us(latest.observed_at)::HUGEINT * 65536 - port AS late
+             FROM endpoint_latest SEMI JOIN studied USING (ip)
+             WHERE server = $server)
        GROUP BY ip
      )
 SELECT life.*, endpoints, most_suspect, last_models, last_version,
