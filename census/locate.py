@@ -234,16 +234,26 @@ def _licence(file: str, database_type: str) -> tuple[str, str]:
     return AS_THE_PUBLISHER_STATES, ""
 
 
-def _knows_something(reader: maxminddb.Reader) -> bool:
-    sample = [_said(record) for record in islice(_records(reader), RECORDS_SAMPLED)]
+def _knows_something(path: Path) -> bool:
+    with maxminddb.open_database(path, maxminddb.MODE_MMAP) as careful:
+        sample = [_said(_sound(record)) for record in islice(_records(careful), RECORDS_SAMPLED)]
     return not sample or any(said != _NOTHING_SAID for said in sample)
+
+
+def _sound(value: Any) -> Any:
+    """A record whose names are texts, as the C code that looks up supposes. Raises ValueError."""
+    if isinstance(value, dict):
+        if not all(isinstance(name, str) for name in value):
+            raise ValueError("a record has names that are no texts")
+        value = {name: _sound(each) for name, each in value.items()}
+    return [_sound(each) for each in value] if isinstance(value, list) else value
 
 
 def _records(reader: maxminddb.Reader) -> Iterator[Any]:
     """Records by address, from the lowest on, in so many looks at most.
 
-    The library's own iteration knows no entry wider than all of IPv4, and where a damaged tree has a loop its C code
-    writes beyond its memory. Looking up does neither.
+    In Python, and not by the library's own iteration, which knows no entry wider than all of IPv4: of a damaged file
+    its C code reads, and where the tree has a loop writes, beyond its memory.
     """
     bits, kind = (32, IPv4Address) if reader.metadata().ip_version == 4 else (128, IPv6Address)
     ip = 0
@@ -265,7 +275,7 @@ def _describe(path: Path, reader: maxminddb.Reader) -> Source:
 
 
 def _read(path: Path, reader: maxminddb.Reader) -> _Database:
-    if not _knows_something(reader):
+    if not _knows_something(path):
         raise GeoError(
             f"{path}: its records name neither countries nor networks in any shape we know;"
             " give a country, city or AS database"
@@ -273,7 +283,7 @@ def _read(path: Path, reader: maxminddb.Reader) -> _Database:
     return _Database(_describe(path, reader), reader, (4,) if reader.metadata().ip_version == 4 else (4, 6))
 
 
-_UNUSABLE = (maxminddb.InvalidDatabaseError, OSError, ValueError, OverflowError)
+_UNUSABLE = (maxminddb.InvalidDatabaseError, OSError, ValueError, OverflowError, TypeError, LookupError, RecursionError)
 
 
 def _open(path: Path) -> _Database:

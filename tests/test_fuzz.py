@@ -128,5 +128,15 @@ LOOPED_TREE = (
 its memory and ended the process."""
 
 
-def test_a_damaged_geolocation_database_ends_no_process() -> None:
-    HARNESSES["place_database"](zlib.decompress(base64.b64decode(LOOPED_TREE)))
+NAMELESS = (
+    "eNpdzL1OwzAQB/BrGyB8UygQBiRvTPAQfAholI2NwXLsa2to7MhOKpKnoUxIPAUPwDsAGxMLGwvtCYHgdPrpfzrdAUQADZjaBGhRCABCgBnK"
+    "s+QcGZLz5AK5SC6Ry+QKuUqukW1yndwgO+QmuUVOehvgjMLfOpW2NBeuanzPeHh88sJC1j7a8+bu8+OVAeuwHbb78PSeiJtEG3UgbfbWNVYh"
+    "nx4Xj1HsUFqnuNc1jqOuzvkIndfWjINEiUKkwiMvqhxjicaXfr9X1vX5UJh+KfroIbhMtRGu4j3rMlHwTFxZ9/Oj+X+rze/2NlbopdN5MRme"
+    "47TUQ8Uxt3IQNK9bg/svYGtZdQ=="
+)
+"""One whose record has a number for a name: looking it up, the same C code read where there was no text."""
+
+
+@pytest.mark.parametrize("packed", [LOOPED_TREE, NAMELESS], ids=["looped tree", "nameless"])
+def test_a_damaged_geolocation_database_ends_no_process(packed: str) -> None:
+    HARNESSES["place_database"](zlib.decompress(base64.b64decode(packed)))
