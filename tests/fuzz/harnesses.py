@@ -8,7 +8,6 @@ import csv
 import io
 import ipaddress
 import json
-import logging
 import os
 import re
 import shutil
