@@ -650,7 +650,7 @@ async def absurd_certificate(reader: asyncio.StreamReader, writer: asyncio.Strea
     await _answer_all(reader, writer, _reply(b'{"version":"0.5.7"}', kind="application/json; charset=utf-8"))
 
 
-def _ended(words: list[x509.NameAttribute], names: list[str], *, critical: bool) -> ssl.SSLContext:
+def _ended(words: list[x509.NameAttribute[str]], names: list[str], *, critical: bool) -> ssl.SSLContext:
     """A context whose certificate was good for the year 1999."""
     key = ec.generate_private_key(ec.SECP256R1())
     start, end = datetime(1999, 1, 1), datetime(2000, 1, 1)

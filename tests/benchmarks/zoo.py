@@ -109,7 +109,7 @@ def table(meetings: list[Meeting]) -> list[str]:
         f"{LIMITS.target_timeout:g} s in all; at most {LIMITS.max_body >> 20} MB are kept of an answer and "
         f"{LIMITS.max_target_bytes >> 20} MB read from a host. A megabyte of memory here is what Python allocated."
     )
-    names = f"The host with hostile names has these: {', '.join(HOSTILE_NAMES)}."
+    names = f"The models of the first host have names that attack: {', '.join(HOSTILE_NAMES)}."
     head = [
         "| plays | what it does | outcome | s | kB read | MB of memory | CPU ms to conclude |",
         "|---|---|---|--:|--:|--:|--:|",
