@@ -167,15 +167,19 @@ def test_the_whole_zoo_fits_in_memory_and_time(tmp_path: Path) -> None:
 WAITED_FOR = {"silent", "hang", "slow-drip", "tls-stall"}
 """Animals that send next to nothing, for as long as they are listened to."""
 
+TRACED_S = 60.0
+"""Seconds for a conversation whose every allocation is written down, on a busy machine: enough to end, not for ever."""
+
 
 def test_each_animal_alone_is_bounded_in_time_bytes_and_memory(visit: Visit, tmp_path: Path) -> None:
     """Not a census, in which one could hide behind the others: one conversation each, as `make zoo` has them."""
-    limits, stages = probe.Limits(read_timeout=2.0, target_timeout=4.0), scan.Stages.load(simulated=True)
+    limits, stages = probe.Limits(), scan.Stages.load(simulated=True)
     with internet(visit.world, tmp_path / "log") as atlas:
         alone = [host for host in animals(visit.world) if host.plays not in WAITED_FOR]
         meetings = [meet(host, atlas, stages, limits, conclude=False) for host in alone]
     assert {each.host.plays for each in meetings} >= MISBEHAVIOURS.keys() - WAITED_FOR
-    assert [words for each in meetings for words in each.wrong(limits)] == []
+    bounds = replace(limits, target_timeout=TRACED_S)  # how long they take untraced is measured above
+    assert [words for each in meetings for words in each.wrong(bounds)] == []
     assert max(each.read for each in meetings) > limits.max_body, "nobody sends too much"
 
 
