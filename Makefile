@@ -5,7 +5,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 DEMO   ?= demo
 
-.PHONY: demo test test-real bench bench-accuracy bench-study kills fuzz rehearsal docs lock clean
+.PHONY: demo test test-real bench bench-accuracy bench-study kills zoo fuzz rehearsal docs lock clean
 
 $(VENV)/.installed: pyproject.toml requirements.txt requirements-dev.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "census needs Python 3.11 or later")'
@@ -40,6 +40,9 @@ bench-study: $(VENV)/.installed  ## the study on a synthetic population of full 
 
 kills: $(VENV)/.installed  ## one census killed 200 times: a few minutes
 	$(BIN)/python -m tests.benchmarks.kills
+
+zoo: $(VENV)/.installed  ## every hostile server alone: what it costs in time, bytes and memory
+	$(BIN)/python -m tests.benchmarks.zoo
 
 SECONDS ?= 60
 fuzz: $(VENV)/.installed  ## a coverage-guided fuzzer on every parser, SECONDS=60 each

@@ -129,9 +129,18 @@ def _escape(match: re.Match[str]) -> str:
     return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
+_RUN = ("=", "+", "-", "@", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What a formula begins with, also in full width, which spreadsheets of East Asia take for the same."""
+
+
 def csv_cell(value: str) -> str:
-    """A string that no spreadsheet runs: a leading `= + - @`, tab or return gets an apostrophe before it."""
-    return "'" + value if value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+    r"""A string that no spreadsheet runs and no terminal obeys; JSON and Parquet have it as it is.
+
+    Control, bidi and zero-width characters are `\u202e`, as in `printable`; what a formula could begin with gets an
+    apostrophe before it.
+    """
+    shown = printable(value, len(value))
+    return "'" + shown if shown.startswith(_RUN) else shown
 
 
 def html_text(value: str) -> str:

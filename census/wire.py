@@ -700,6 +700,8 @@ class _Incoming:
     def on_headers_complete(self) -> None:
         if self.stage == "head" and self._parser is not None:
             self.status, self.keep = self._parser.get_status_code(), self._parser.should_keep_alive()
+            if self.status < 100:  # three digits are all that the parser asks for (RFC 9110, 15)
+                self._doubt(f"status {self.status:03}")
             self.stage = "whole" if self._bodyless else "body"
 
     def on_body(self, data: bytes) -> None:

@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from census import hostile, resources, targets
 from census.errors import DataError, SnapshotError, TargetError
 from census.identify import Rules
+from census.model import Outcome
 from census.simulate import World
-from tests.fuzz.harnesses import HARNESSES, SCENARIO, seeds, unsafe
+from tests.fuzz.harnesses import HARNESSES, SCENARIO, Server, seeds, unsafe
 
 EXAMPLES = {"answer": 25, "sql": 25, "conclude": 12}
 """Inputs for a harness that costs milliseconds; the others get 80."""
@@ -70,6 +71,14 @@ def test_every_invisible_character_is_shown() -> None:
     """Musical, shorthand and hieroglyphic format characters went through unseen: two names could look alike."""
     everything = "".join(map(chr, range(sys.maxunicode + 1)))
     assert not unsafe(hostile.printable(everything, len(everything)))
+
+
+@pytest.mark.parametrize("status", ["000", "042", "099"])
+def test_a_status_that_http_does_not_have_is_no_answer(status: str) -> None:
+    """The parser wants three digits and nothing more of them; such a reply was a success."""
+    told = Server.here().answered_with(f"HTTP/1.1 {status} OK\r\nContent-Length: 0\r\n\r\n".encode())
+    assert (told.outcome, told.replies) == (Outcome.PROTOCOL_ERROR, ())
+    assert f"status {status}" in (told.error or "")
 
 
 def test_a_control_character_of_a_blocklist_is_shown_and_not_sent(tmp_path: Path) -> None:

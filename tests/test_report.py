@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from census import formats, report
+from census import formats, hostile, report
 from census.choices import FAMILIES, REPORT_FORMATS
 from census.errors import DataError, QueryError, SnapshotError
 from tests import findings
@@ -575,7 +575,7 @@ def test_hostile_names_do_nothing_to_a_spreadsheet(hostile_world: duckdb.DuckDBP
     text = str(report.render(report.ask(hostile_world, "families"), "csv"))
     table = list(csv.reader(io.StringIO(text, newline="")))
     assert len(table) == 1 + len(HOSTILE) and all(len(row) == 7 for row in table)
-    assert {row[1] for row in table[1:]} == {"'=cmd()", *(name.lower() for name in HOSTILE[1:])}
+    assert {row[1] for row in table[1:]} == {"'=cmd()", *(hostile.printable(name.lower()) for name in HOSTILE[1:])}
     assert text.endswith("\r\n")
 
 

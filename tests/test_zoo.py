@@ -26,9 +26,10 @@ from census import duck, formats, hostile, identify, probe, query, report, scan,
 from census.choices import REPORT_FORMATS
 from census.model import Conversation, Target
 from census.simulate import Host, World
-from census.simulate.misbehave import MISBEHAVIOURS, hostile_names
+from census.simulate.misbehave import HOSTILE_NAMES, MISBEHAVIOURS, hostile_names
 from tests import hostile_servers
-from tests.exactly_once import contents
+from tests.benchmarks.zoo import animals, meet
+from tests.exactly_once import contents, internet
 from tests.visits import TIMEOUTS, ZOO, Visit, most_questions, ordinary, pay, shunned
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -114,6 +115,26 @@ def test_a_bomb_stays_closed(visit: Visit) -> None:
         }
 
 
+def test_an_expired_certificate_is_recorded_and_keeps_nobody_from_asking(visit: Visit) -> None:
+    ip = duck.text(at(visit.world, "expired-certificate").ip)
+    (row,) = visit.rows(f"SELECT tls_subject, tls_not_after, server FROM hosts WHERE ip = {ip}")
+    assert (row["tls_subject"], row["tls_not_after"].year, row["server"]) == ("CN=ai.example", 2000, "ollama")
+
+
+def test_what_comes_after_an_answer_is_no_part_of_it(visit: Visit) -> None:
+    ip = duck.text(at(visit.world, "short-content-length").ip)
+    bodies = visit.rows(f"SELECT DISTINCT b.body FROM replies r JOIN bodies b USING (body_sha256) WHERE r.ip = {ip}")
+    assert [row["body"] for row in bodies] == [b'{"version":"0.5.7"}']
+
+
+@pytest.mark.parametrize(
+    ("plays", "names"), [("lone-surrogates", ["??", "a?b:latest"]), ("nul-in-name", ["a\0b:latest"])]
+)
+def test_of_what_no_text_may_hold_the_rest_is_kept(visit: Visit, plays: str, names: list[str]) -> None:
+    ip = duck.text(at(visit.world, plays).ip)
+    assert [row["name"] for row in visit.rows(f"SELECT name FROM models WHERE ip = {ip} ORDER BY ALL")] == names
+
+
 def test_an_absurd_certificate_is_recorded(visit: Visit) -> None:
     ip = duck.text(at(visit.world, "absurd-certificate").ip)
     (row,) = visit.rows(f"SELECT tls_subject, tls_not_after FROM probes WHERE ip = {ip}")
@@ -141,6 +162,56 @@ def test_the_whole_zoo_fits_in_memory_and_time(tmp_path: Path) -> None:
     code, mebibytes = map(int, done.stdout.split()[-2:])
     assert code == 0 and "Traceback" not in done.stderr, done.stderr
     assert mebibytes < MEMORY_MIB
+
+
+WAITED_FOR = {"silent", "hang", "slow-drip", "tls-stall"}
+"""Animals that send next to nothing, for as long as they are listened to."""
+
+TRACED_S = 60.0
+"""Seconds for a conversation whose every allocation is written down, on a busy machine: enough to end, not for ever."""
+
+
+def test_each_animal_alone_is_bounded_in_time_bytes_and_memory(visit: Visit, tmp_path: Path) -> None:
+    """Not a census, in which one could hide behind the others: one conversation each, as `make zoo` has them."""
+    limits, stages = probe.Limits(), scan.Stages.load(simulated=True)
+    with internet(visit.world, tmp_path / "log") as atlas:
+        alone = [host for host in animals(visit.world) if host.plays not in WAITED_FOR]
+        meetings = [meet(host, atlas, stages, limits, conclude=False) for host in alone]
+    assert {each.host.plays for each in meetings} >= MISBEHAVIOURS.keys() - WAITED_FOR
+    bounds = replace(limits, target_timeout=TRACED_S)  # how long they take untraced is measured above
+    assert [words for each in meetings for words in each.wrong(bounds)] == []
+    assert max(each.read for each in meetings) > limits.max_body, "nobody sends too much"
+
+
+WANTED = {
+    "one byte a second": ["slow-drip"],
+    "an endless body, headers, chunks": ["endless-body", "endless-headers", "endless-chunks", "endless-trailers"],
+    "a wrong or negative length": ["wrong-content-length", "short-content-length", "negative-content-length"],
+    "a length and chunks": ["two-framings"],
+    "bombs": ["gzip-bomb", "brotli-bomb"],
+    "JSON too deep, too long": ["deep-json", "hundred-megabytes"],
+    "JSON that is none": ["duplicate-keys", "huge-integers", "huge-floats", "not-a-number", "wrong-types"],
+    "texts that are none": ["lone-surrogates", "invalid-utf8", "nul-in-name", "nul-in-header"],
+    "too many models, too long a name": ["million-models", "many-models", "megabyte-name"],
+    "texts that attack": ["hostile-words", *HOSTILE_NAMES],
+    "redirects": ["redirect-loop", "redirect-away"],
+    "100 Continue for ever": ["continue-flood"],
+    "answers before a question, and to none": ["answers-unasked", "answers-first"],
+    "resets, early and late": [
+        *("reset-on-accept", "tls-reset", "reset-after-question", "reset-mid-head", "reset-mid-reply"),
+        "reset-between-questions",
+    ],
+    "TLS that stalls": ["tls-stall"],
+    "certificates, expired and absurd": ["expired-certificate", "absurd-certificate"],
+    "other protocols": ["http-0-9", "http-2-preface", "switches-protocols", "ssh-banner", "ftp-banner", "garbage"],
+    "no answer": ["refused", "silent", "hang", "empty-reply"],
+    "somebody else at every question": ["changes-between-questions"],
+}
+
+
+def test_the_zoo_has_every_animal_it_should(visit: Visit) -> None:
+    lives = {host.plays for host in visit.world.hosts} | HOSTILE_NAMES.keys()
+    assert [name for names in WANTED.values() for name in names if name not in lives] == []
 
 
 # --- Neighbours ------------------------------------------------------------------------------------------------------
@@ -187,11 +258,13 @@ def test_a_late_scanner_does_not_blame_the_host(monkeypatch: pytest.MonkeyPatch,
 
 # --- Surfaces --------------------------------------------------------------------------------------------------------
 
-SHORT_NAMES = [name for name in hostile_names() if len(name) < 1000 and "\0" not in name]
+SHORT_NAMES = {kind: name for kind, name in HOSTILE_NAMES.items() if len(name) < 1000 and "\0" not in name}
 """Names that can be written in SQL, which knows no NUL."""
 
 STRINGS = """
 SELECT ip, name, family_raw, digest FROM models
+UNION ALL BY NAME SELECT ip, parameter_size AS name, quantization AS family_raw, modified_at_raw AS digest FROM models
+UNION ALL BY NAME SELECT ip, capabilities[1] AS name, families_raw[1] AS family_raw, NULL AS digest FROM models
 UNION ALL BY NAME SELECT ip, error AS name, NULL AS family_raw, tls_subject AS digest FROM probes
 UNION ALL BY NAME SELECT ip, server_version AS name, server_header AS family_raw, NULL AS digest FROM hosts
 UNION ALL BY NAME SELECT ip, status_line AS name, headers[1].value AS family_raw, NULL AS digest FROM replies
@@ -211,11 +284,20 @@ def strings(visit: Visit) -> Iterator[Callable[[str], str]]:
     yield lambda form: str(formats.table(rows, form))
 
 
-@pytest.mark.parametrize("form", ["table", "markdown", "html", "json"])
+@pytest.mark.parametrize("form", ["table", "csv", "markdown", "html", "json"])
 def test_no_character_reaches_a_terminal_or_a_page_raw(strings: Callable[[str], str], form: str) -> None:
-    text = strings(form)
+    text = strings(form).replace("\r\n", "\n")
     assert unsafe(text) == set()
     assert "DROP TABLE" in text and "u202e" in text, "the animals are not in it"
+
+
+def test_all_that_a_server_says_is_looked_at(visit: Visit) -> None:
+    """The words of the one animal whose every word attacks are in every column that is shown above."""
+    ip = duck.text(at(visit.world, "hostile-words").ip)
+    rows = visit.rows(f"SELECT * FROM ({STRINGS}) WHERE ip = {ip}")
+    assert sum("<script>" in (row["name"] or "") for row in rows) >= 4
+    assert sum("<script>" in (row["family_raw"] or "") for row in rows) >= 3
+    assert any("<b>=1+1</b>" in (row["family_raw"] or "") for row in rows)
 
 
 def test_markdown_has_no_link_tag_or_cell_of_a_server(strings: Callable[[str], str]) -> None:
@@ -273,7 +355,7 @@ def test_a_spreadsheet_runs_nothing(strings: Callable[[str], str]) -> None:
     assert "'=HYPERLINK(CONCAT(A1,B1))" in cells
 
 
-@pytest.mark.parametrize("name", SHORT_NAMES, ids=range(len(SHORT_NAMES)))
+@pytest.mark.parametrize("name", SHORT_NAMES.values(), ids=SHORT_NAMES)
 def test_a_name_is_a_value_in_sql_and_nothing_else(visit: Visit, name: str) -> None:
     kept = hostile.text(name) or ""
     rows = visit.rows(f"SELECT DISTINCT name FROM models WHERE name = {duck.text(kept)}")

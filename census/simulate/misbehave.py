@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import json
 import socket
 import ssl
 import struct
@@ -422,6 +423,12 @@ async def hundred_megabytes(reader: asyncio.StreamReader, writer: asyncio.Stream
     await _endlessly(reader, writer, head, piece, times=size // len(piece))
 
 
+@_talk(Outcome.SUCCESS, lies=True)
+async def short_content_length(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Poses as an Ollama that sends more bytes than it promises."""
+    await _answer_all(reader, writer, _reply(b'{"version":"0.5.7"}', kind="application/json; charset=utf-8") + b"more")
+
+
 @_talk(Outcome.PROTOCOL_ERROR)
 async def negative_content_length(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Says that its body has minus five bytes."""
@@ -505,6 +512,26 @@ async def million_models(reader: asyncio.StreamReader, writer: asyncio.StreamWri
         return
 
 
+HOSTILE_WORD = "\x1b]0;pwned\x07\u202e'\"><script>alert(1)</script>=1+1|`x`"
+"""One text against terminals, pages, tables and statements at once."""
+
+
+@_talk(Outcome.SUCCESS, lies=True)
+async def hostile_words(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Poses as an Ollama in which everything that is not the name of a model attacks whoever shows it."""
+    word = json.dumps(HOSTILE_WORD)
+    details = f'{{"family":{word},"families":[{word}],"parameter_size":{word},"quantization_level":{word}}}'
+    model = (
+        f'{{"name":"words:latest","digest":{word},"modified_at":{word},"details":{details},"capabilities":[{word}]}}'
+    )
+    more = "Server: \x1b[31m<b>=1+1</b>\r\n"
+    async for line in _questions(reader):
+        body = f'{{"version":{word}}}' if "/api/version" in line else f'{{"models":[{model}]}}'
+        kind = "application/json; charset=utf-8"
+        writer.write(_reply(body.encode(), status="200 <script>\x1b[2J", kind=kind, more=more))
+        await writer.drain()
+
+
 _pose(
     "many-models",
     "Poses as an Ollama with as many models as a body of a megabyte holds.",
@@ -534,6 +561,16 @@ _pose(
     "invalid-utf8",
     "Poses as an Ollama whose names are no UTF-8.",
     b'{"models":[{"name":"a\xff\xfe\xc0\xaf\xed\xa0\x80:latest"}]}',
+)
+_pose(
+    "lone-surrogates",
+    "Poses as an Ollama whose names have halves of surrogate pairs.",
+    b'{"models":[{"name":"a\\ud800b:latest","size":1},{"name":"\\udfff\\ud800","details":{"family":"\\udead"}}]}',
+)
+_pose(
+    "nul-in-name",
+    "Poses as an Ollama whose names have NULs.",
+    b'{"models":[{"name":"a\\u0000b:latest","size":1,"digest":"\\u0000","details":{"family":"x\\u0000"}}]}',
 )
 _pose(
     "wrong-types",
@@ -590,27 +627,56 @@ async def tls_stall(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) 
         pass
 
 
+@_talk(Outcome.CONNECTION_CLOSED)
+async def tls_reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Begins a TLS handshake and resets the connection."""
+    await reader.read(1)
+    writer.write(b"\x16\x03\x03\x00\x7a\x02")
+    await writer.drain()
+    await asyncio.sleep(0.05)
+    _reset(writer)
+
+
+_pose(
+    "expired-certificate",
+    "With `tls`, poses as an Ollama with a certificate that ended long ago.",
+    b'{"models":[{"name":"a:latest","size":1}]}',
+)
+
+
 @_talk(Outcome.SUCCESS, lies=True)
 async def absurd_certificate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """With `tls`, shows a certificate that ended in the year 2000, for 500 names, whose words attack."""
     await _answer_all(reader, writer, _reply(b'{"version":"0.5.7"}', kind="application/json; charset=utf-8"))
 
 
+def _ended(words: list[x509.NameAttribute[str]], names: list[str], *, critical: bool) -> ssl.SSLContext:
+    """A context whose certificate was good for the year 1999."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    start, end = datetime(1999, 1, 1), datetime(2000, 1, 1)
+    builder = x509.CertificateBuilder(x509.Name(words), x509.Name(words), key.public_key(), 1, start, end)
+    others = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
+    return server_context(key, builder.add_extension(others, critical=critical).sign(key, hashes.SHA256()))
+
+
 @cache
 def _absurd_context() -> ssl.SSLContext:
-    key = ec.generate_private_key(ec.SECP256R1())
     words = [
         x509.NameAttribute(NameOID.COMMON_NAME, "=1+1\x1b[31m<b>\u202e"),
         x509.NameAttribute(NameOID.ORGANIZATION_NAME, "'--"),
     ]
-    names = [x509.DNSName(f"{'x' * 60}{number}.example") for number in range(500)]
-    start, end = datetime(1999, 1, 1), datetime(2000, 1, 1)
-    builder = x509.CertificateBuilder(x509.Name(words), x509.Name(words), key.public_key(), 1, start, end)
-    certificate = builder.add_extension(x509.SubjectAlternativeName(names), critical=True).sign(key, hashes.SHA256())
-    return server_context(key, certificate)
+    return _ended(words, [f"{'x' * 60}{number}.example" for number in range(500)], critical=True)
 
 
-CONTEXTS: Mapping[str, Callable[[], ssl.SSLContext]] = {"absurd-certificate": _absurd_context}
+@cache
+def _expired_context() -> ssl.SSLContext:
+    return _ended([x509.NameAttribute(NameOID.COMMON_NAME, "ai.example")], ["ai.example"], critical=False)
+
+
+CONTEXTS: Mapping[str, Callable[[], ssl.SSLContext]] = {
+    "absurd-certificate": _absurd_context,
+    "expired-certificate": _expired_context,
+}
 """Misbehaviours with a TLS context of their own. Others, with `tls`, show a certificate in their host's name."""
 
 
@@ -626,24 +692,28 @@ def server_context(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificat
     return context
 
 
+HOSTILE_NAMES: Mapping[str, str] = {
+    "terminal escapes": "\x1b[2J\x1b[31mred\x1b]0;title\x07",
+    "right-to-left override": "invoice\u202egpj.exe",
+    "zero-width characters": "zero\u200bwidth\u2060joined",
+    "an element of a page": "<script>alert('census')</script>",
+    "the end of an attribute": '"><img src=x onerror=alert(1)>',
+    "the end of a statement": "'; DROP TABLE hosts; --",
+    "a formula of a spreadsheet": "=HYPERLINK(CONCAT(A1,B1))",
+    "a command of a spreadsheet": "@SUM(1+1)*cmd|' /C calc'!A0",
+    "a path upwards": "../../../../etc/passwd",
+    "a path and a device of Windows": "C:\\..\\..\\con",
+    "a NUL": "before\x00after",
+    "line ends": "line\nbreak\r\nX-Header: injected",
+    "half a surrogate pair": "surrogate \ud800 alone",
+    "words of template engines": "{{7*7}}${7*7}%s%n",
+    "a link, a cell and code of Markdown": "[link](javascript:alert(1)) | pipe | `tick`",
+    "a byte order mark and no characters": "\ufeff\ufffe\uffff",
+    "ten thousand letters": "n" * 10_240,
+}
+"""Model names by what they attack with: terminals, pages, spreadsheets, SQL, file systems, JSON readers."""
+
+
 def hostile_names() -> tuple[str, ...]:
-    """Model names that attack whatever shows them: terminals, pages, spreadsheets, SQL, file systems, JSON readers."""
-    return (
-        "\x1b[2J\x1b[31mred\x1b]0;title\x07",
-        "invoice\u202egpj.exe",
-        "zero\u200bwidth\u2060joined",
-        "<script>alert('census')</script>",
-        '"><img src=x onerror=alert(1)>',
-        "'; DROP TABLE hosts; --",
-        "=HYPERLINK(CONCAT(A1,B1))",
-        "@SUM(1+1)*cmd|' /C calc'!A0",
-        "../../../../etc/passwd",
-        "C:\\..\\..\\con",
-        "before\x00after",
-        "line\nbreak\r\nX-Header: injected",
-        "surrogate \ud800 alone",
-        "{{7*7}}${7*7}%s%n",
-        "[link](javascript:alert(1)) | pipe | `tick`",
-        "\ufeff\ufffe\uffff",
-        "n" * 10_240,
-    )
+    """The names themselves."""
+    return tuple(HOSTILE_NAMES.values())

@@ -249,7 +249,7 @@ def normalise(data: bytes) -> None:
 @_harness(_wires)
 def answer(data: bytes) -> None:
     """Bytes on the wire, behind the probe's own connection: one outcome, whole replies, bounded bodies."""
-    told = _Server.here().answered_with(data)
+    told = Server.here().answered_with(data)
     assert told.outcome in Outcome
     assert (told.outcome is Outcome.SUCCESS) == any(reply.status < 500 for reply in told.replies)
     assert not unsafe(told.error or "")
@@ -258,10 +258,10 @@ def answer(data: bytes) -> None:
     _store(stages().conclude(told))
 
 
-class _Server:
+class Server:
     """A server on loopback that answers the one question with given bytes, and a prober that asks it."""
 
-    _only: _Server | None = None
+    _only: Server | None = None
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -275,7 +275,7 @@ class _Server:
         )
 
     @classmethod
-    def here(cls) -> _Server:
+    def here(cls) -> Server:
         cls._only = cls._only or cls()
         return cls._only
 
