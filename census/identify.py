@@ -404,12 +404,12 @@ def _matches(wanted: Any) -> Test:
 
 def _keys(wanted: Any) -> Test:
     keys = set(_texts(wanted))
-    return lambda value: isinstance(value, dict) and value.keys() == keys
+    return lambda value: type(value) is dict and value.keys() == keys
 
 
 def _has(wanted: Any) -> Test:
     keys = set(_texts(wanted))
-    return lambda value: isinstance(value, dict) and value.keys() >= keys
+    return lambda value: type(value) is dict and keys.issubset(value)
 
 
 def _lacks(wanted: Any) -> Test:
@@ -444,17 +444,21 @@ def _below(path: tuple[str, ...], test: Test, some: bool, or_empty: bool) -> Tes
     if not path:
         return test
     if path[0] == "*":
-        return _of_items(_below(path[1:], test, some, or_empty), some, or_empty)
+        key = path[1] if path[1:] and path[1] != "*" else None
+        return _of_items(key, _below(path[2 if key else 1 :], test, some, or_empty), some, or_empty)
     key, rest = path[0], _below(path[1:], test, some, or_empty)
     return lambda value: type(value) is dict and key in value and rest(value[key])
 
 
-def _of_items(test: Test, some: bool, or_empty: bool) -> Test:
+def _of_items(key: str | None, test: Test, some: bool, or_empty: bool) -> Test:
+    """Whether the items of a list pass, or what they have below a key: here and not below, since lists are long."""
+
     def holds(value: Any) -> bool:
         if type(value) is not list:
             return False
         for item in value if len(value) <= ITEMS_JUDGED else value[:ITEMS_JUDGED]:
-            if test(item) is some:
+            passes = test(item) if key is None else type(item) is dict and key in item and test(item[key])
+            if passes is some:
                 return some
         return not some if value else or_empty
 
