@@ -19,6 +19,11 @@ STAGES = {"targets", "pace", "probe", "identify", "families", "suspect", "locate
 ALSO = {
     "probe": {"wire"},
     "classify": {"families"},
+    "identify": {"server_files", "replies"},
+    "server_files": {"server_toml", "conditions", "replies"},
+    "conditions": {"server_toml", "replies"},
+    "families": {"taxonomy", "names"},
+    "taxonomy": {"names"},
     "snapshot": {"schema", "manifest", "duck"},
     "manifest": {"schema", "duck"},
     "query": {"schema", "manifest", "duck"},
