@@ -398,6 +398,7 @@ def _read_expectation(table: toml.Table, server: Any) -> Expectation:
 
 
 def read_server(path: Path) -> Server:
+    """One file of `data/servers/`. Raises DataError with file, key and reason."""
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as problem:
@@ -430,6 +431,7 @@ def read_server(path: Path) -> Server:
 
 
 def as_text(value: Any) -> str | None:
+    """A string fit to be stored; None for an empty one and for anything else."""
     if type(value) is str and value.isascii() and len(value) <= hostile.MAX_TEXT:
         return value or None  # nine of ten values: nothing to cut or to replace
     return hostile.text(value) or None

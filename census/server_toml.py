@@ -63,58 +63,68 @@ class Table:
 
 
 def text(value: Any) -> str:
+    """A string."""
     if not isinstance(value, str):
         raise ValueError("must be a string")
     return value
 
 
 def filled(value: Any) -> str:
+    """A string that is not blank."""
     if not text(value).strip():
         raise ValueError("must not be empty")
     return text(value)
 
 
 def whole(value: Any) -> int:
+    """A whole number."""
     if not isinstance(value, int) or isinstance(value, bool):
         raise ValueError("must be a whole number")
     return value
 
 
 def port(value: Any) -> int:
+    """A port."""
     if not 1 <= whole(value) <= 65_535:
         raise ValueError("must be a port from 1 to 65535")
     return whole(value)
 
 
 def share(value: Any) -> float:
+    """A number above 0 and at most 1."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
         raise ValueError("must be a number above 0 and at most 1")
     return float(value)
 
 
 def flag(value: Any) -> bool:
+    """True or false."""
     if not isinstance(value, bool):
         raise ValueError("must be true or false")
     return value
 
 
 def array(value: Any) -> list[Any]:
+    """An array."""
     if not isinstance(value, list):
         raise ValueError("must be an array")
     return value
 
 
 def mapping(value: Any) -> dict[str, Any]:
+    """A table."""
     if not isinstance(value, dict):
         raise ValueError("must be a table")
     return value
 
 
 def many(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Reads an array whose items `read` reads."""
     return lambda value: tuple(read(item) for item in array(value))
 
 
 def one_or_more(read: Callable[[Any], Any]) -> Callable[[Any], tuple[Any, ...]]:
+    """Reads one thing, or an array of them."""
     return lambda value: tuple(read(item) for item in (value if isinstance(value, list) and value else [value]))
 
 
@@ -122,6 +132,8 @@ texts = many(text)
 
 
 def word(words: Sequence[str]) -> Callable[[Any], str]:
+    """Reads one of these words."""
+
     def read(value: Any) -> str:
         if value not in words:
             raise ValueError(f"must be one of {', '.join(words)}")
@@ -131,6 +143,7 @@ def word(words: Sequence[str]) -> Callable[[Any], str]:
 
 
 def question(value: Any) -> Question:
+    """A question that may be asked: GET or HEAD of a path."""
     try:
         question = Question.parse(text(value))
     except ValueError:
@@ -141,4 +154,5 @@ def question(value: Any) -> Question:
 
 
 def path(value: Any) -> tuple[str, ...]:
+    """Keys below one another, with points between them."""
     return tuple(text(value).split(".")) if value else ()

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from census import resources
 from census.errors import DataError
-from census.families import CACHE_SIZE, MAX_NAME, Families, Phrase, parse_size, quant_bits, read_name, stated_size
+from census.families import Families
 from census.model import Lineage, Model
+from census.names import CACHE_SIZE, MAX_NAME, Phrase, parse_size, read_name, stated_size
+from census.taxonomy import quant_bits
 from tests.benchmarks import accuracy
 
 ROOT = Path(__file__).resolve().parents[1]
