@@ -14,6 +14,8 @@ The flow, one file a stage, in this order:
     query     finished runs -> DuckDB
     report    one question -> a table in the reader's format
 
+`identify` rests on `server_files` (the files of `data/servers/`, read with `server_toml`), whose `conditions` judge
+`replies`; `families` on `taxonomy` (the files read) and `names` (a name taken apart).
 `summaries` keeps what many runs come to, `study` sets their figures beside published ones.
 `scan` joins the stages, `derive` concludes again, `explain` and `classify` say why.
 `cli` names the options (their words are in `choices`, their other sources in `settings`), `model` holds the nouns.

@@ -16,8 +16,9 @@ from census import derive, explain
 from census.classify import MAX_LINE, READ_SIZE, answers
 from census.cli import main
 from census.errors import SnapshotError, UsageError
-from census.identify import Rules, View, parse_reply
+from census.identify import Rules
 from census.model import Conversation, Finding, Outcome, Question, Target
+from census.replies import View, parse_reply
 from census.scan import Stages
 from tests.findings import NOON, RUN, publish, tls
 

@@ -17,8 +17,10 @@ from hypothesis import strategies as st
 
 from census import resources
 from census.errors import DataError
-from census.families import CACHE_SIZE, MAX_NAME, Families, Phrase, parse_size, quant_bits, read_name, stated_size
+from census.families import Families
 from census.model import Lineage, Model
+from census.names import CACHE_SIZE, MAX_NAME, Phrase, parse_size, read_name, stated_size
+from census.taxonomy import quant_bits
 from tests.benchmarks import accuracy
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -472,7 +474,7 @@ def test_a_day_that_stands_for_others_means_what_they_mean() -> None:
         days = {turn + timedelta(days=n) for turn in turns for n in (-1, 0, 1)} | {date(1990, 1, 1), date(2090, 1, 1)}
         parsed = FAMILIES.read(name)
         for day in days:
-            same = FAMILIES._turn(name, day)
+            same = FAMILIES._turn(turns, day)
             assert FAMILIES.library.digest(parsed, same) == FAMILIES.library.digest(parsed, day), (name, day)
 
 

@@ -18,10 +18,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from census import hostile, identify
+from census import conditions, hostile, identify, replies, server_files
 from census.errors import DataError
-from census.identify import Example, Rules, parse_reply
+from census.identify import Rules
 from census.model import Identity, Model, Question, Reply, Target
+from census.replies import parse_reply
+from census.server_files import Example
 
 ROOT = Path(__file__).resolve().parents[1]
 SERVERS = ROOT / "data" / "servers"
@@ -71,7 +73,7 @@ def test_an_example_is_what_it_says_over_all_rules(example: Example) -> None:
 
 def test_every_word_of_the_language_is_used() -> None:
     text = "\n".join(path.read_text("utf-8") for path in SERVERS.glob("*.toml"))
-    words = {*identify.VALUE_WORDS, *identify.REPLY_WORDS, *identify.CONVERTERS, "any", "or_empty", "answered"}
+    words = {*conditions.VALUE_WORDS, *conditions.REPLY_WORDS, *server_files.CONVERTERS, "any", "or_empty", "answered"}
     assert [word for word in sorted(words) if not re.search(rf'\b{word}\b(?= =)|"{word}"', text)] == []
 
 
@@ -472,7 +474,7 @@ def test_the_proxy_in_front_is_named(headers: dict[str, str], proxy: str | None)
     ],
 )
 def test_who_signs_a_reply(headers: dict[str, str], signer: str) -> None:
-    assert identify.Head(reply("GET /", {}, **headers)).signer == signer
+    assert replies.Head(reply("GET /", {}, **headers)).signer == signer
 
 
 def test_rules_of_other_servers_that_also_matched_are_near() -> None:
@@ -635,9 +637,9 @@ def test_the_schema_refuses_what_the_program_refuses(
 
 def test_the_schema_knows_every_word_and_column() -> None:
     parts = json.loads((ROOT / "schemas" / "server.schema.json").read_text("utf-8"))["$defs"]
-    assert set(parts["match"]["properties"]) == {"ask", "answered", "json", *identify.REPLY_WORDS}
-    assert set(parts["value"]["properties"]) == {"path", "any", "or_empty", *identify.VALUE_WORDS}
-    assert set(parts["field"]["anyOf"][1]["properties"]["as"]["enum"]) == set(identify.CONVERTERS)
+    assert set(parts["match"]["properties"]) == {"ask", "answered", "json", *conditions.REPLY_WORDS}
+    assert set(parts["value"]["properties"]) == {"path", "any", "or_empty", *conditions.VALUE_WORDS}
+    assert set(parts["field"]["anyOf"][1]["properties"]["as"]["enum"]) == set(server_files.CONVERTERS)
     assert set(parts["column"]["enum"]) == set(Model.__dataclass_fields__) - {"extra"}
 
 

@@ -24,10 +24,11 @@ from cryptography import x509
 
 from census import hostile, resources
 from census.errors import CensusError, DataError
-from census.identify import Rules, parse_reply
+from census.identify import Rules
 from census.locate import Networks
 from census.model import Model, Outcome, Question, Reply, Target
 from census.probe import Limits, Prober, user_agent
+from census.replies import parse_reply
 from census.simulate import Host, Internet, World, serve
 from census.simulate.misbehave import HEADER_FLOOD_BYTES, MISBEHAVIOURS, hostile_names
 

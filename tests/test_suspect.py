@@ -20,9 +20,10 @@ from hypothesis import strategies as st
 
 from census import query, report, resources, suspect
 from census.errors import DataError
-from census.identify import Rules, parse_reply
+from census.identify import Rules
 from census.model import Conversation, Doubt, Finding, Identity, Model, Outcome, Place, Question, Reply, Target
 from census.probe import allowed
+from census.replies import parse_reply
 from census.simulate import World
 from census.simulate.players import Stage
 from census.snapshot import Draft

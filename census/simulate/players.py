@@ -18,8 +18,10 @@ from typing import Any, Final
 
 from census import hostile
 from census.errors import DataError
-from census.identify import Example, Field, Listing, Rules, Server, VersionSource, parse_reply
+from census.identify import Rules
 from census.model import Conversation, Identity, Model, Outcome, Reply, Target
+from census.replies import parse_reply
+from census.server_files import Example, Field, Listing, Server, VersionSource
 from census.suspect import Example as Doubted
 from census.suspect import Patch, Suspicions
 

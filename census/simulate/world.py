@@ -24,8 +24,9 @@ from typing import Any, Final, TypeVar
 
 from census import geo, resources
 from census.errors import DataError
-from census.identify import Example, Rules
+from census.identify import Rules
 from census.model import Model, Outcome, Place
+from census.server_files import Example
 from census.simulate.misbehave import MISBEHAVIOURS, Misbehaviour, hostile_names
 from census.simulate.players import Answer, Part, Planted, Stage
 from census.suspect import Suspicions

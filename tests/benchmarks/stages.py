@@ -142,6 +142,7 @@ def stages(n: int, port: int) -> dict[str, float]:
 
         readings = [_planned(found, one) for one in told]
         findings = [found.conclude(one) for one in told]
+        pairs = list(zip(findings, readings, strict=True))
         draft = scan.draft_of(settings, scan.load_targets(settings), Path(name) / "out")
         numbers = iter(range(10**6))
         times = {
@@ -150,7 +151,7 @@ def stages(n: int, port: int) -> dict[str, float]:
             "plan: the next question, and whether to doubt": _best(lambda: [_planned(found, one) for one in told], n),
             "identify": _best(lambda: _verdicts(readings, told), n),
             "families": _best(lambda: [_lineages(found, one) for one in findings], n),
-            "suspect": _best(lambda: [_judged(found, one, None) for one in findings], n),
+            "suspect, alone": _best(lambda: [_judged(found, *pair) for pair in pairs], n),
             "locate": _best(lambda: [_placed(found, one) for one in told], n),
             "snapshot: blocks": _best(lambda: _committed(draft, findings, numbers), n),
         }
