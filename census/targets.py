@@ -47,6 +47,9 @@ SHOWN_CHARS = 80
 MAX_HINT_NETWORKS = 4
 """Networks that a message offers in place of an address range."""
 
+COUNTED_AT_ONCE = 1 << 16
+"""Intervals whose excluded values are counted at once: each takes some hundred bytes for that moment."""
+
 MOST_INDEXED = 1 << 62
 """Targets in a set up to which numpy can number them."""
 
@@ -153,7 +156,7 @@ class _Space:
         if len(moved):
             values = values[~touched]
             run_lo, run_hi = _runs(moved)
-            lo, hi = _merge(np.append(lo, run_lo), np.append(hi, run_hi))
+            lo, hi = _merge(np.append(lo, run_lo), np.append(hi, run_hi)) if len(lo) else (run_lo, run_hi)
         return cls._split(values, lo, hi)
 
     @classmethod
@@ -303,8 +306,10 @@ class Exclusions:
         """How many values of a set are excluded."""
         found: Counter[str] = Counter()
         for lo, hi in space.pieces():
-            for _ in self._hits(lo, hi, wide, found):
-                pass
+            for at in range(0, len(lo), COUNTED_AT_ONCE):
+                low = lo[at : at + COUNTED_AT_ONCE]
+                for _ in self._hits(low, low if lo is hi else hi[at : at + COUNTED_AT_ONCE], wide, found):
+                    pass
         return found.total()
 
     def subtract(self, space: _Space, wide: bool) -> tuple[_Space, Counter[str]]:
