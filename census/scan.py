@@ -473,7 +473,7 @@ class Scan:
                 corridor = _Corridor(self, prober, pace, tasks, finished)
                 prober.sockets.broke = corridor.end_with
                 unasked = self._unasked()
-                while await corridor.sender() and (todo := next(unasked, None)) is not None:
+                while (corridor.has_sender() or await corridor.sender()) and (todo := next(unasked, None)) is not None:
                     corridor.send(*todo)
                 await corridor.all_back()
             await finished.put(None)
@@ -591,6 +591,10 @@ class _Corridor:
         self, scan: Scan, prober: Prober, pace: Pace, tasks: asyncio.TaskGroup, finished: asyncio.Queue[_Block | None]
     ) -> None:
         self._scan, self._prober, self._pace, self._tasks, self._finished = scan, prober, pace, tasks, finished
+
+    def has_sender(self) -> bool:
+        """Have a free sender at once, if there is one and the scan goes on."""
+        return not self._scan.stopping and self._pace.senders.take()
 
     async def sender(self) -> bool:
         """Wait for a free sender; False when the scan was told to stop meanwhile."""
