@@ -49,8 +49,8 @@ BLOCK_SIZE = 1024
 BLOCKS_PER_SHARD = 8
 """Blocks a small target set is cut into for each shard, so that shards get even parts of it."""
 
-COLLECT_AFTER = 50_000
-"""New objects after which the garbage collector looks at them: some hundred conversations' worth."""
+COLLECT_AFTER = 200_000
+"""New objects after which the garbage collector looks at them: some thousand conversations' worth."""
 
 MAX_FAULTS = 1000
 """Crashes of our own code, each filed as its host's outcome, after which the scan stops."""
