@@ -5,7 +5,7 @@ They are apart from their stages so that `census --help` names them without load
 
 from __future__ import annotations
 
-REPORT_FORMATS = ("table", "csv", "json", "markdown", "parquet")
+REPORT_FORMATS = ("table", "csv", "json", "markdown", "html", "parquet")
 """How an answer can be written. All but parquet are text."""
 
 SUSPECTS = ("include", "exclude", "only")

@@ -527,11 +527,11 @@ def _summarize(output: Path) -> None:
 @click.option("--run", multiple=True, help="Only this run. Repeatable; default: all finished runs.")
 def _sql(statement: str, output: Path, format: str, run: tuple[str, ...]) -> None:
     """Run one read-only SQL statement over the finished runs ('-' reads it from standard input)."""
-    from census import query, report
+    from census import formats, query
 
     text = sys.stdin.read() if statement == "-" else statement
     with contextlib.closing(query.connect(output, runs=run or None, damaged=None if run else _note)) as connection:
-        _write(report.render_table(query.run_sql(connection, text), format))
+        _write(formats.table(query.run_sql(connection, text), format))
 
 
 def _note(text: str) -> None:

@@ -38,6 +38,9 @@ REPORT_S = 0.1
 GRACE_S = 5.0
 """Seconds a worker has to end once it has said that it is done."""
 
+LOOK_S = 0.2
+"""Seconds after which the parent looks up from the lines of its workers, so late at most it answers a signal."""
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -94,6 +97,8 @@ class _Crew:
         self._told: Counter[str] = Counter()
         self._told_hits = 0
         self._problem: CensusError | None = None
+        self._said: set[str] = set()
+        self._signalled = False
 
     def work(self) -> None:
         with self._first_signal_stops():
@@ -107,6 +112,7 @@ class _Crew:
                 if self._lost == lost:
                     return
                 self._job.rest()
+                self._job.tell_of_rest()
 
     def _one_crew(self) -> None:
         """Fork, and listen until all are over. Where one is lost, the others finish what is in flight."""
@@ -117,8 +123,9 @@ class _Crew:
             if self._job.stopping:  # they were told so before they could hear it
                 self._all_stop()
             while waiting := [worker for worker in self._workers if not worker.over]:
-                for line in wait([worker.line for worker in waiting], timeout=1.0):
+                for line in wait([worker.line for worker in waiting], timeout=LOOK_S):
                     self._hear(next(worker for worker in waiting if worker.line is line))
+                self._answer_signal()
         finally:
             for worker in self._workers:
                 worker.end()
@@ -160,6 +167,7 @@ class _Crew:
             return self._lose(worker)
         hear: dict[str, Callable[..., None]] = {
             "found": self._found, "kept": self._job.draft.note, "fault": self._fault, "over": self._over,
+            "say": self._say,
         }  # fmt: skip
         hear[kind](*words)
         worker.over = worker.over or kind == "over"
@@ -173,6 +181,12 @@ class _Crew:
     def _over(self, problem: CensusError | None) -> None:
         if problem is not None:
             self._end_with(problem)
+
+    def _say(self, text: str) -> None:
+        """What every worker meets, a log on a full disk or a blocklist, is said once."""
+        if text not in self._said:
+            self._said.add(text)
+            self._job.watcher.say(text)
 
     def _lose(self, worker: _Worker) -> None:
         self._lost += 1
@@ -190,6 +204,12 @@ class _Crew:
         for worker in self._workers:
             worker.tell_to_stop()
 
+    def _answer_signal(self) -> None:
+        """Not where the signal is caught: what is being written at that moment cannot be interrupted to write this."""
+        if self._signalled:
+            self._signalled = False
+            self._told_to_stop()
+
     @contextmanager
     def _first_signal_stops(self) -> Iterator[None]:
         usual = {number: signal.getsignal(number) for number in _SIGNALS}
@@ -197,8 +217,7 @@ class _Crew:
         def first(number: int, frame: FrameType | None) -> None:
             for each, handler in usual.items():
                 signal.signal(each, handler)
-            self._job.stopping = True
-            self._told_to_stop()
+            self._job.stopping = self._signalled = True
             self._all_stop()
 
         try:
@@ -289,7 +308,9 @@ class _Reporter:
 
     def begin(self, run_id: str, total: int, done: Counter[str], hits: int) -> None: ...
 
-    def say(self, text: str) -> None: ...
+    def say(self, text: str) -> None:
+        """For the operator, who has the parent's terminal."""
+        self._send("say", text)
 
     def finding(self, finding: Finding) -> None:
         self._outcomes[finding.conversation.outcome.value] += 1

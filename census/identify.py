@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Seq
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import is_not
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -332,6 +333,12 @@ class View:
         return self._json
 
     @property
+    def value(self) -> Any:
+        """The parsed body; None where it is null or unreadable."""
+        value = self.json
+        return None if value is _MISSING else value
+
+    @property
     def title(self) -> str | None:
         """The text of the first `<title>` near the start of the body, or None."""
         page = self.reply.body[:TITLE_WITHIN]
@@ -345,11 +352,6 @@ class View:
         """A short body as text without white space around it; "" beyond MAX_TEXT bytes, where no rule's text is."""
         body = self.reply.body if len(self.reply.body) <= hostile.MAX_TEXT else b""
         return body.decode("utf-8", "replace").strip()
-
-
-Memory = dict[int, tuple[Reply, View]]
-"""What was read of one endpoint's replies, by their `id`: handed from question to question, it spares reading again.
-With each its reply, so that the id stays its own."""
 
 
 def _dig(value: Any, path: Iterable[str]) -> Any:
@@ -1393,74 +1395,31 @@ class Rules:
         """Server id -> the most questions one endpoint of it can get; UNIDENTIFIED -> the same for all others."""
         return {UNIDENTIFIED: MAX_REQUESTS_UNKNOWN} | {server.id: _limit(server) for server in self.servers.values()}
 
-    def next_question(self, target: Target, replies: Sequence[Reply], memory: Memory | None = None) -> Question | None:
+    def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None:
         """A `census.model.Plan`: the next question for a target, or None when enough is known or nothing will be."""
-        if not replies:
-            return next(iter(self.openers(target.port)), None)
-        standing = self._standing(self._views(replies, memory))
-        if len(replies) >= standing.limit:
-            return None
-        return standing.follow or (None if standing.is_final else self._open(target, replies))
-
-    def _open(self, target: Target, replies: Sequence[Reply]) -> Question | None:
-        asked = {reply.question for reply in replies}
-        return next((question for question in self.openers(target.port) if question not in asked), None)
+        return Reading(self).next_question(target, replies)
 
     # -- What was answered
 
-    def _views(self, replies: Sequence[Reply], memory: Memory | None = None) -> dict[str, View]:
-        """The latest reply to each question, by its text."""
-        read = [self._view(reply, memory) for reply in replies]
-        return {view.head.asked: view for view in read}
+    def view(self, reply: Reply) -> View:
+        """A reply, read."""
+        return self._index.view(reply)
 
-    def _view(self, reply: Reply, memory: Memory | None) -> View:
-        known = memory.get(id(reply)) if memory is not None else None
-        if known is not None:
-            return known[1]
-        view = self._index.view(reply)
-        if memory is not None:
-            memory[id(reply)] = reply, view
-        return view
-
-    def head(self, reply: Reply, memory: Memory | None = None) -> Hashable:
-        """Equal for replies to one question whose heads differ in the values of VARYING at most."""
-        return self._view(reply, memory).head
-
-    def body(self, reply: Reply, memory: Memory | None = None) -> Any:
-        """The parsed body; None where it is null or unreadable."""
-        value = self._view(reply, memory).json
-        return None if value is _MISSING else value
-
-    def _standing(self, views: Mapping[str, View]) -> _Standing:
-        state = 0
-        for view in views.values():
-            state |= view.bits
+    def standing(self, state: int) -> _Standing:
+        """What holds where these bits are set."""
         return self._index.standing(state)
 
-    def identify(self, target: Target, replies: Sequence[Reply], memory: Memory | None = None) -> Identity:
+    def head(self, reply: Reply) -> Hashable:
+        """Equal for replies to one question whose heads differ in the values of VARYING at most."""
+        return self.view(reply).head
+
+    def body(self, reply: Reply) -> Any:
+        """The parsed body; None where it is null or unreadable."""
+        return self.view(reply).value
+
+    def identify(self, target: Target, replies: Sequence[Reply]) -> Identity:
         """Which server answered, by which rule, and what it serves. Never raises for anything a server sends."""
-        views = self._views(replies, memory)
-        standing = self._standing(views)
-        proxy = next((view.head.proxy for view in views.values() if view.head.proxy), None)
-        if not standing.verdicts:
-            return Identity(proxy=proxy)
-        rule = standing.verdicts[0]
-        server = self.servers[rule.server]
-        version, version_source = _version(server, views)
-        models, notes = _models(server, views)
-        return Identity(
-            server=server.id,
-            version=version,
-            version_source=version_source,
-            api=server.api,
-            auth=rule.auth,
-            rule=rule.id,
-            confidence=rule.confidence,
-            evidence=standing.evidence + notes,
-            proxy=proxy,
-            models=models,
-            near=standing.near,
-        )
+        return Reading(self).identify(target, replies)
 
     # -- What the files claim
 
@@ -1514,7 +1473,7 @@ class Rules:
         """A rule must decide an example of its own file; a lead must match one."""
         used: set[str] = set()
         for example, replies in played:
-            matched = self._standing(self._views(replies)).matched
+            matched = Reading(self).standing(replies).matched
             used |= {rule.id for rule in matched if rule.verdict == "lead" and rule.server == example.server}
             deciding = next((rule for rule in matched if rule.verdict != "lead"), None)
             used |= {deciding.id} if deciding and example.is_it else set()
@@ -1534,33 +1493,92 @@ class Rules:
 class Reading:
     """The rules over one conversation: what was read of a reply for one question is known for the next."""
 
-    __slots__ = ("_identity", "_memory", "_told", "rules")
+    __slots__ = ("_by_id", "_identity", "_replies", "_standing", "_views", "rules")
 
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
-        self._memory: Memory = {}
-        self._told: list[int] | None = None
-        """The replies, by their `id`, of which `_identity` is the verdict."""
-        self._identity = Identity()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._replies: list[Reply] = []
+        """What was read, in order; held, so that an `id` stays its own."""
+        self._by_id: dict[int, View] = {}
+        self._views: dict[str, View] = {}
+        """The latest reply to each question, by its text."""
+        self._standing = self.rules.standing(0)
+        self._identity: Identity | None = None
+
+    def standing(self, replies: Sequence[Reply]) -> _Standing:
+        """What holds after these replies; only what is new among them is read."""
+        if len(replies) < len(self._replies) or any(map(is_not, replies, self._replies)):
+            self._forget()
+        if len(replies) > len(self._replies):
+            self._read(replies[len(self._replies) :])
+        return self._standing
+
+    def _read(self, replies: Sequence[Reply]) -> None:
+        for reply in replies:
+            view = self.rules.view(reply)
+            self._replies.append(reply)
+            self._by_id[id(reply)] = self._views[view.head.asked] = view
+        state = 0
+        for view in self._views.values():
+            state |= view.bits
+        self._standing, self._identity = self.rules.standing(state), None
 
     def next_question(self, target: Target, replies: Sequence[Reply]) -> Question | None:
-        """As `Rules.next_question`."""
-        return self.rules.next_question(target, replies, self._memory)
+        """A `census.model.Plan`: the next question for a target, or None when enough is known or nothing will be."""
+        if not replies:
+            return next(iter(self.rules.openers(target.port)), None)
+        standing = self.standing(replies)
+        if len(replies) >= standing.limit:
+            return None
+        return standing.follow or (None if standing.is_final else self._open(target, replies))
+
+    def _open(self, target: Target, replies: Sequence[Reply]) -> Question | None:
+        asked = {reply.question for reply in replies}
+        return next((question for question in self.rules.openers(target.port) if question not in asked), None)
 
     def identify(self, target: Target, replies: Sequence[Reply]) -> Identity:
         """As `Rules.identify`; of the same replies the same Identity."""
-        told = [id(reply) for reply in replies]
-        if told != self._told:
-            self._identity, self._told = self.rules.identify(target, replies, self._memory), told
+        standing = self.standing(replies)
+        if self._identity is None:
+            self._identity = self._identified(standing)
         return self._identity
+
+    def _identified(self, standing: _Standing) -> Identity:
+        views = self._views
+        proxy = next((view.head.proxy for view in views.values() if view.head.proxy), None)
+        if not standing.verdicts:
+            return Identity(proxy=proxy)
+        rule = standing.verdicts[0]
+        server = self.rules.servers[rule.server]
+        version, version_source = _version(server, views)
+        models, notes = _models(server, views)
+        return Identity(
+            server=server.id,
+            version=version,
+            version_source=version_source,
+            api=server.api,
+            auth=rule.auth,
+            rule=rule.id,
+            confidence=rule.confidence,
+            evidence=standing.evidence + notes,
+            proxy=proxy,
+            models=models,
+            near=standing.near,
+        )
 
     def head(self, reply: Reply) -> Hashable:
         """As `Rules.head`."""
-        return self.rules.head(reply, self._memory)
+        return self._view(reply).head
 
     def body(self, reply: Reply) -> Any:
         """As `Rules.body`."""
-        return self.rules.body(reply, self._memory)
+        return self._view(reply).value
+
+    def _view(self, reply: Reply) -> View:
+        return self._by_id.get(id(reply)) or self.rules.view(reply)
 
 
 def _limit(server: Server) -> int:

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from census import duck, estimators, query, report, resources, study, summaries
+from census import duck, estimators, formats, query, report, resources, study, summaries
 from census.errors import DataError, QueryError
 from census.estimators import Floats, wilson
 from census.manifest import table_sql
@@ -131,13 +131,13 @@ def run(connection: duckdb.DuckDBPyConnection, name: str, suspects: str = "inclu
 
 def render(estimate: Estimate, rows: pa.Table, format: str, synthetic: bool = False) -> str | bytes:
     """The rows in any format; with question and method where the format has room for words."""
-    body = report.render_table(rows, format)
+    body = formats.table(rows, format)
     if format in ("table", "markdown") and isinstance(body, str):
-        note = f"{report.SYNTHETIC}\n\n" if synthetic else "\n"
+        note = f"{formats.SYNTHETIC}\n\n" if synthetic else "\n"
         return f"{estimate.question}\n{note}{body}\n{estimate.method}\n"
     if format == "json":
         about = {"report": estimate.name, "question": estimate.question, "synthetic": synthetic}
-        return report.dumped({**about, "method": estimate.method, "rows": report.objects(rows)})
+        return formats.dumped({**about, "method": estimate.method, "rows": formats.objects(rows)})
     return body
 
 

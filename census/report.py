@@ -1,57 +1,35 @@
 """One question -> an answer, and the answer in the reader's format.
 
 The questions are the files of `data/reports/`: this file reads their headers, binds their parameters, says over which
-runs and suspects an answer speaks, and writes it. What a figure means is decided there, in SQL; not here.
+runs and suspects an answer speaks, and with which words. What a figure means is decided there, in SQL; not here.
 """
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 import json
-import math
 import re
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime, time, timedelta
-from decimal import Decimal
-from itertools import chain, count
+from datetime import datetime
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
-from rich.cells import cell_len
 
-from census import duck, hostile, query, resources, schema, summaries
-from census.choices import FAMILIES, REPORT_FORMATS, SUSPECTS
+from census import duck, query, resources, schema, summaries
+from census.choices import FAMILIES, SUSPECTS
 from census.errors import DataError, QueryError, SnapshotError
-
-MAX_CELL = 60
-"""Characters of one cell of a table or Markdown page. Names of models can be a thousand long."""
-
-HEADING = 9
-"""Columns of a heading before it goes on in the next line, where the cells below it are not wider anyway."""
-
-WIDTH = 110
-"""Columns of prose around a table: fixed, so that output does not depend on the terminal."""
-
-SYNTHETIC = "synthetic: a simulated internet, not a measurement"
-
-_Show = Callable[[str, Any, bool], str]
-"""Name of a column, a value of it, whether it holds numbers -> the text of a cell."""
+from census.formats import Page, figure, label, markdown_text, simple, write
 
 _REQUIRED = ("definition", "unit", "denominator", "weighting")
 _OPTIONAL = ("parameter", "evidence")
 _HEADER = re.compile(r"-- (\w+): (.+)")
 _PARAMETER = re.compile(r"(\w+) = ([^;]+); (.+)")
 _FACT = re.compile(r"\{(\w+)\}")
-_SHARE = re.compile(r"(?:^|_)share(?:_|$)")
 
 
 # --- the questions -------------------------------------------------------------------------------------------------
@@ -100,7 +78,7 @@ class Report:
 
     def says(self, facts: Mapping[str, Any]) -> str:
         """The denominator with its numbers."""
-        return _FACT.sub(lambda found: _number(found[1], facts[found[1]]), self.denominator)
+        return _FACT.sub(lambda found: figure(found[1], facts[found[1]]), self.denominator)
 
 
 def reports(folder: Path | None = None) -> Mapping[str, Report]:
@@ -679,49 +657,9 @@ def _problems(connection: duckdb.DuckDBPyConnection, report: Report, folder: Pat
 
 
 def render(answer: Answer, format: str) -> str | bytes:
-    """The answer as `table`, `csv`, `json`, `markdown` (text) or `parquet` (bytes): equal answers give equal bytes.
-
-    CSV is the rows alone, with the line ends of RFC 4180; the other formats carry the definition and the rest.
-    """
-    writers: dict[str, Callable[[Answer], str | bytes]] = {
-        "table": _as_text,
-        "csv": lambda answer: _csv(answer.rows),
-        "json": lambda answer: dumped({**_about(answer), "rows": objects(answer.rows)}),
-        "markdown": _as_markdown,
-        "parquet": lambda answer: _parquet(answer.rows, _about(answer)),
-    }
-    return writers[_one_of("--format", format, REPORT_FORMATS)](answer)
-
-
-def render_table(rows: pa.Table, format: str) -> str | bytes:
-    """Any table in the same formats, with no words around it; a name that comes again gets a number.
-
-    Figures are exact, but for decimal fractions in JSON, which are what JSON's readers make of them. Raises QueryError
-    for a value that the format or Python has no type for.
-    """
-    rows = rows.rename_columns(_distinct(rows.column_names))
-    writers: dict[str, Callable[[], str | bytes]] = {
-        "table": lambda: "\n".join(_grid(rows, _plain)) + "\n",
-        "csv": lambda: _csv(rows),
-        "json": lambda: dumped(objects(rows)),
-        "markdown": lambda: "\n".join(_markdown(rows, _plain)) + "\n",
-        "parquet": lambda: _parquet(rows, {}),
-    }
-    writer = writers[_one_of("--format", format, REPORT_FORMATS)]
-    try:
-        return writer()
-    except (pa.ArrowException, ValueError, OverflowError) as problem:
-        raise QueryError(f"{format} cannot hold this: {problem}; cast the column to VARCHAR in the query") from None
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """Names of columns, of which one that was there before gets the first free number: a, a_1."""
-    given: list[str] = []
-    for name in names:
-        numbered = chain([name], (f"{name}_{n}" for n in count(1)))
-        taken = {*given, *names} - {name}
-        given.append(next(new for new in numbered if new not in taken and new not in given))
-    return given
+    """The answer in any of REPORT_FORMATS. Raises QueryError for another."""
+    legend = list(_legend(answer))
+    return write(Page(answer.report.question, answer.rows, legend, _about(answer), answer.synthetic), format)
 
 
 def _about(answer: Answer) -> dict[str, Any]:
@@ -736,10 +674,10 @@ def _about(answer: Answer) -> dict[str, Any]:
         "weighting": report.weighting,
         "parameters": dict(answer.parameters),
         "runs": list(answer.runs),
-        "first": _simple(answer.first),
-        "last": _simple(answer.last),
+        "first": simple(answer.first),
+        "last": simple(answer.last),
         "suspects": answer.suspects,
-        "facts": {name: _simple(value) for name, value in answer.facts.items()},
+        "facts": {name: simple(value) for name, value in answer.facts.items()},
         "notes": list(answer.footnotes),
     }
 
@@ -753,7 +691,7 @@ def _legend(answer: Answer) -> Iterator[tuple[str, str]]:
     yield "weighting", report.weighting
     if answer.parameters:
         yield "parameters", ", ".join(f"{name} = {value}" for name, value in answer.parameters.items())
-    yield "numbers", ", ".join(f"{_label(name)} {_number(name, value)}" for name, value in answer.facts.items())
+    yield "numbers", ", ".join(f"{label(name)} {figure(name, value)}" for name, value in answer.facts.items())
     yield "suspects", answer.suspects
     yield "runs", _runs_covered(answer)
     for note in answer.footnotes:
@@ -765,176 +703,6 @@ def _runs_covered(answer: Answer) -> str:
         return f"{answer.runs[0]}, started {_short(answer.first)}"
     started = f"started {_short(answer.first)} to {_short(answer.last)}"
     return f"{len(answer.runs)} runs, {answer.runs[0]} to {answer.runs[-1]}, {started}"
-
-
-def _as_text(answer: Answer) -> str:
-    head = [answer.report.question, *([SYNTHETIC] if answer.synthetic else []), ""]
-    body = _grid(answer.rows, _shown) if answer.rows.num_rows else ["(no rows)"]
-    legend = [line for label, text in _legend(answer) for line in _wrapped(label, hostile.printable(text))]
-    return "\n".join([*head, *body, "", *legend]) + "\n"
-
-
-def _wrapped(label: str, text: str) -> list[str]:
-    indent = " " * 13
-    return textwrap.wrap(
-        text,
-        WIDTH,
-        initial_indent=f"{label:<13}",
-        subsequent_indent=indent,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
-
-
-def _as_markdown(answer: Answer) -> str:
-    head = [f"## {answer.report.question}", "", *([f"**{SYNTHETIC}**", ""] if answer.synthetic else [])]
-    body = _markdown(answer.rows, _shown) if answer.rows.num_rows else ["(no rows)"]
-    legend = [f"- **{label}**: {_markdown_text(hostile.printable(text))}" for label, text in _legend(answer)]
-    return "\n".join([*head, *body, "", *legend]) + "\n"
-
-
-@dataclass(frozen=True, slots=True)
-class _Column:
-    """A column ready to be laid out: its name, its cells as text, and whether it stands at the right."""
-
-    name: str
-    cells: list[str]
-    right: bool
-
-    @property
-    def heading(self) -> list[str]:
-        """The name, broken at spaces into lines no wider than the cells or HEADING."""
-        width = max(map(cell_len, self.cells), default=0)
-        return textwrap.wrap(self.name, max(width, HEADING), break_long_words=False, break_on_hyphens=False) or [""]
-
-
-def _columns(rows: pa.Table, show: _Show) -> list[_Column]:
-    pairs = zip(rows.column_names, rows.columns, strict=True)
-    return [_column(name, values, show) for name, values in pairs]
-
-
-def _column(name: str, values: pa.ChunkedArray, show: _Show) -> _Column:
-    number = pa.types.is_integer(values.type) or pa.types.is_floating(values.type) or pa.types.is_decimal(values.type)
-    cells = [show(name, value, number) for value in values.to_pylist()]
-    heading = hostile.printable(name, MAX_CELL)
-    return _Column(heading if show is _plain else _label(heading), cells, number)
-
-
-def _grid(rows: pa.Table, show: _Show) -> list[str]:
-    columns = _columns(rows, show)
-    height = max((len(column.heading) for column in columns), default=0)
-    texts = [[""] * (height - len(column.heading)) + column.heading + column.cells for column in columns]
-    widths = [max(map(cell_len, text)) for text in texts]
-    padded = [
-        [_padded(cell, width, column.right) for cell in text]
-        for column, text, width in zip(columns, texts, widths, strict=True)
-    ]
-    lines = ["  ".join(line).rstrip() for line in zip(*padded, strict=True)]
-    return [*lines[:height], "  ".join("─" * width for width in widths), *lines[height:]]
-
-
-def _padded(text: str, width: int, right: bool) -> str:
-    space = " " * (width - cell_len(text))
-    return space + text if right else text + space
-
-
-def _label(name: str) -> str:
-    return name.replace("_", " ")
-
-
-def _shown(name: str, value: Any, number: bool) -> str:
-    """A cell of a report as a person reads it."""
-    return _number(name, value) if number else "unknown" if value is None else _plain(name, value, number)
-
-
-def _number(name: str, value: float | int | None) -> str:
-    """A figure: shares as per cent with one decimal, other fractions with two, thousands set apart."""
-    if value is None:
-        return "–"
-    if _SHARE.search(name):
-        return f"{100 * value:.1f} %"
-    return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
-
-
-def _plain(_name: str, value: Any, _number: bool) -> str:
-    """A cell as it is, cut to MAX_CELL and fit for a terminal."""
-    return hostile.printable(_text(value), MAX_CELL)
-
-
-def _text(value: Any) -> str:
-    """A cell as text; an unknown one is empty."""
-    if isinstance(value, Decimal):
-        return f"{value:f}"
-    simple = _simple(value)
-    return simple if isinstance(simple, str) else "" if simple is None else json.dumps(simple, ensure_ascii=False)
-
-
-def _markdown(rows: pa.Table, show: _Show) -> list[str]:
-    columns = _columns(rows, show)
-    heading = [_markdown_text(column.name) for column in columns]
-    rule = ["--:" if column.right else ":--" for column in columns]
-    lines = zip(*([_markdown_text(cell) for cell in column.cells] for column in columns), strict=True)
-    return [f"| {' | '.join(line)} |" for line in [heading, rule, *lines]]
-
-
-def _markdown_text(text: str) -> str:
-    """Text that Markdown shows as it is: no link, no image, no HTML, no end of the cell."""
-    escaped = re.sub(r"([\\`*_\[\]<>|~&@#])", r"\\\1", text)
-    return escaped.replace("://", "\\://").replace("www.", "www\\.")
-
-
-def _csv(rows: pa.Table) -> str:
-    """RFC 4180; text that a spreadsheet would run as a formula is disarmed."""
-    out = io.StringIO()
-    writer = csv.writer(out, lineterminator="\r\n")
-    writer.writerow([hostile.csv_cell(name) for name in rows.column_names])
-    writer.writerows(zip(*([_csv_cell(v) for v in column.to_pylist()] for column in rows.columns), strict=True))
-    return out.getvalue()
-
-
-def _csv_cell(value: Any) -> str:
-    return _text(value) if isinstance(value, int | float | Decimal) else hostile.csv_cell(_text(value))
-
-
-def objects(rows: pa.Table) -> list[dict[str, Any]]:
-    """The rows as JSON has them: times as text."""
-    return [{name: _simple(value) for name, value in row.items()} for row in rows.to_pylist()]
-
-
-def dumped(value: Any) -> str:
-    """ASCII JSON: whatever a server called itself, a terminal shows it as escapes."""
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
-
-
-def _simple(value: Any) -> Any:
-    """A value of DuckDB as JSON has it: times in ISO 8601 (UTC as Z), bytes in hex, NaN and infinities as text.
-
-    A sum of integers comes from DuckDB as a decimal without a fraction.
-    """
-    if isinstance(value, datetime):
-        return value.isoformat() + ("Z" if value.tzinfo is None else "")
-    if isinstance(value, float):
-        return value if math.isfinite(value) else str(value)
-    if isinstance(value, Mapping):
-        return {str(key): _simple(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_simple(item) for item in value]
-    return _scalar(value)
-
-
-def _scalar(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.hex()
-    if isinstance(value, Decimal):
-        return int(value) if value == value.to_integral_value() else float(value)
-    return str(value) if isinstance(value, date | time | timedelta) else value
-
-
-def _parquet(rows: pa.Table, about: Mapping[str, Any]) -> bytes:
-    metadata = {b"census": json.dumps(about).encode()} if about else None
-    sink = io.BytesIO()
-    pq.write_table(rows.replace_schema_metadata(metadata), sink, compression="zstd")
-    return sink.getvalue()
 
 
 # --- the pages -----------------------------------------------------------------------------------------------------
@@ -976,7 +744,7 @@ def _section(report: Report) -> str:
     denominator = _FACT.sub("N", report.denominator)
     texts = {"definition": report.definition, "unit": report.unit}
     texts |= {"denominator": denominator, "weighting": report.weighting}
-    lines = [f"- **{label}**: {_markdown_text(text)}" for label, text in texts.items()]
+    lines = [f"- **{label}**: {markdown_text(text)}" for label, text in texts.items()]
     parameters = [_parameter_line(parameter) for parameter in report.parameters]
     return "\n".join([f"## {report.name}", "", report.question, "", *lines, *parameters, ""])
 
@@ -984,4 +752,4 @@ def _section(report: Report) -> str:
 def _parameter_line(parameter: Parameter) -> str:
     kinds = {"choice": [], "text": ["any text"], "run": ["a run"]}
     choices = " or ".join([f"`{choice}`" for choice in parameter.choices] + kinds[parameter.kind])
-    return f"- **parameter** `{parameter.name}`: {choices}; {_markdown_text(parameter.about)}"
+    return f"- **parameter** `{parameter.name}`: {choices}; {markdown_text(parameter.about)}"

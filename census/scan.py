@@ -15,7 +15,7 @@ import sys
 import time
 import traceback
 from collections import Counter
-from collections.abc import Coroutine, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -34,7 +34,7 @@ from census.probe import Limits, Prober, Route, allowed, now, user_agent
 from census.schema import SCHEMA_VERSION
 from census.snapshot import Draft, new_run_id
 from census.suspect import Suspicions
-from census.targets import Exclusions, Permutation, TargetSet, read, sample_size
+from census.targets import Exclusions, Network, Permutation, TargetSet, read, read_blocklists, sample_size
 
 try:
     import uvloop
@@ -67,6 +67,9 @@ MODELS_A_STEP = 200
 
 OPT_OUTS_S = 1.0
 """Seconds between two looks at the blocklist files: so late at most an opt-out takes effect."""
+
+PATIENCE_S = 10.0
+"""Seconds for which a blocklist may be unreadable, as it is while somebody writes it, before the scan stops."""
 
 SPARE_DESCRIPTORS = 64
 """File descriptors kept for files, databases and the terminal."""
@@ -326,29 +329,76 @@ def raise_descriptor_limit(senders: int) -> None:
 
 
 class _OptOuts:
-    """The exclusions, read again when a blocklist file has changed: by time, as a target may wait long for its turn."""
+    """The exclusions, read again when a blocklist file has changed: by time, as a target may wait long for its turn.
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-        self._looked = time.monotonic()
-        self._stamp = self._now()
-        self._exclusions = exclusions_of(settings)
+    A file may be seen while it is written: empty, gone, or in the middle of a line. So what could be read of it counts
+    at once, and what it has held for two looks in a row counts to the end of the scan, whatever becomes of the file.
+    """
 
-    def _now(self) -> list[tuple[int, ...]]:
-        """What changes with each blocklist; nothing for one that is gone, which reading it then tells."""
-        files = [p.stat() if p.exists() else None for p in map(Path, self._settings.blocklists)]
-        return [(s.st_mtime_ns, s.st_size, s.st_ino) if s else () for s in files]
-
-    def _look(self) -> None:
-        self._looked = time.monotonic()
-        if (stamp := self._now()) != self._stamp:
-            self._stamp, self._exclusions = stamp, exclusions_of(self._settings)
+    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
+        self._settings, self._say = settings, say
+        self._files = [Path(name) for name in settings.blocklists]
+        self._lasting: dict[Network, str] = {}
+        self._unreadable_since: float | None = None
+        self._read()
+        if self._problem is not None:
+            raise self._problem
+        self._settle()
 
     def reason(self, ip: str) -> str | None:
-        """Why this address must not be asked. Raises TargetError when a blocklist cannot be read any more."""
+        """Why this address must not be asked. Raises TargetError when a blocklist stays unreadable."""
         if time.monotonic() - self._looked >= OPT_OUTS_S:
             self._look()
         return self._exclusions.reason(ip)
+
+    def _look(self) -> None:
+        self._looked = time.monotonic()
+        if self._problem is not None or self._now() != self._stamp:
+            self._read()
+            self._tell()
+        elif not self._settled:
+            self._settle()
+
+    def _now(self) -> list[tuple[int, ...]]:
+        """What changes with each blocklist."""
+        return [_stamp_of(path) for path in self._files]
+
+    def _read(self) -> None:
+        self._looked, self._stamp, self._settled = time.monotonic(), self._now(), False
+        rows, self._problem = read_blocklists(self._files)
+        self._rows = dict(rows)
+        s = self._settings
+        self._exclusions = Exclusions.beside(
+            list((self._lasting | self._rows).items()), allow_private=s.allow_private, allow_simulated=s.simulated
+        )
+
+    def _settle(self) -> None:
+        self._settled = True
+        if gone := len(self._lasting.keys() - self._rows.keys()):
+            self._say(f"networks in no blocklist any more, {gone} of them, stay excluded to the end of this scan")
+        self._lasting |= self._rows
+
+    def _tell(self) -> None:
+        if self._problem is None:
+            if self._unreadable_since is not None:
+                self._say("all of the blocklists can be read again")
+            self._unreadable_since = None
+        elif self._unreadable_since is None:
+            self._unreadable_since = self._looked
+            self._say(
+                f"{self._problem}. What is known of it so far holds, and the scan stops if that lasts {PATIENCE_S:g} s"
+            )
+        elif self._looked - self._unreadable_since >= PATIENCE_S:
+            raise self._problem
+
+
+def _stamp_of(path: Path) -> tuple[int, ...]:
+    """Nothing for a file that is gone, which reading it then tells."""
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 @dataclass
@@ -426,6 +476,10 @@ class Scan:
     def begin(self) -> None:
         """Tell the watcher where the run stands."""
         self.watcher.begin(self.draft.run_id, self.order.total(), self.draft.counts(), self.draft.hits())
+        self.tell_of_rest()
+
+    def tell_of_rest(self) -> None:
+        """Say why nothing happens yet. However long it is: a shorter rest would break the promise to a network."""
         if (wait := self._not_before - time.monotonic()) >= 1:
             self.watcher.say(f"asking in {wait:.0f} s: the same networks may have been asked a moment ago")
 
@@ -444,7 +498,7 @@ class Scan:
     async def ask(self) -> None:
         """Ask what is not committed of this process's share, until that is done or the scan is stopped."""
         raise_descriptor_limit(self.share.senders)
-        optouts = _OptOuts(self.settings)
+        optouts = _OptOuts(self.settings, self.warn)
         async with self._paced() as pace, self._prober(optouts, pace) as prober:
             self._pace = pace
             await self._ask_all(pace, prober)
@@ -510,6 +564,11 @@ class Scan:
             except StopIteration as done:
                 return cast(Finding, done.value)
             await asyncio.sleep(0)
+
+    def warn(self, text: str) -> None:
+        """Tell the operator, and the run's log."""
+        self.log.warning(text)
+        self.watcher.say(text)
 
     def faulty(self, target: Target, fault: BaseException) -> Finding:
         """A crash of our own code as that host's outcome. Raises CensusError when there were too many."""

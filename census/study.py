@@ -20,7 +20,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from census import duck, hostile, query, report, resources, summaries
+from census import duck, formats, hostile, query, report, resources, summaries
 from census.choices import SUSPECTS
 from census.errors import DataError, QueryError
 from census.manifest import Run, table_sql
@@ -347,10 +347,10 @@ def render(study: Study, format: str) -> str | bytes:
     if format == "csv":
         return _csv(study)
     if format == "json":
-        return report.dumped({**_about(study), "rows": [_json(row) for row in study.rows]})
+        return formats.dumped({**_about(study), "rows": [_json(row) for row in study.rows]})
     narrow = ("id", "name", "published", "value", "unit", "denominator") if format != "parquet" else COLUMNS
     texts = {name: pa.array([_text(row[name]) for row in study.rows], pa.string()) for name in narrow}
-    body = report.render_table(pa.table(texts), format)
+    body = formats.table(pa.table(texts), format)
     return body if isinstance(body, bytes) else f"{QUESTION}\n{_note(study)}\n\n{body}"
 
 
@@ -366,7 +366,7 @@ def _about(study: Study) -> dict[str, Any]:
 
 def _note(study: Study) -> str:
     covered = f"{len(study.runs)} runs, {study.runs[0]} to {study.runs[-1]}" if study.runs else "the tables at hand"
-    return f"{report.SYNTHETIC}; {covered}" if study.synthetic else covered
+    return f"{formats.SYNTHETIC}; {covered}" if study.synthetic else covered
 
 
 def _json(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -270,11 +270,19 @@ class Exclusions:
         has: only the simulated internet passes it, because it maps each of them to loopback before connecting.
         A network of a blocklist stays excluded, whatever is lifted.
         """
+        blocked, problem = read_blocklists(files)
+        if problem is not None:
+            raise problem
+        return cls.beside(blocked, allow_private=allow_private, allow_simulated=allow_simulated)
+
+    @classmethod
+    def beside(
+        cls, blocked: Sequence[tuple[Network, str]], *, allow_private: bool = False, allow_simulated: bool = False
+    ) -> Exclusions:
+        """As `load`, with blocklists that have been read."""
         lifted = {*(LOOPBACK_AND_PRIVATE if allow_private else ()), *(SIMULATED if allow_simulated else ())}
-        rows = _read_networks(resources.data("exclusions.txt"), None)
-        builtin = [(network, _LIFTED if network in lifted else why) for network, why in rows]
-        blocked = [row for path in files for row in _read_networks(path, f"blocklist {path.name}")]
-        return cls(builtin, blocked)
+        rows = _read_networks(resources.data("exclusions.txt"))
+        return cls([(network, _LIFTED if network in lifted else why) for network, why in rows], blocked)
 
     def reason(self, ip: str) -> str | None:
         """Why an address is never asked, or None. Raises ValueError for a text that is no address."""
@@ -361,28 +369,57 @@ def _innermost(networks: Sequence[tuple[Network, str]]) -> list[tuple[int, int, 
     return rows
 
 
-def _read_networks(path: Path, default_reason: str | None) -> list[tuple[Network, str]]:
-    """A file in zmap's blocklist syntax: one network a line, `#` before the reason."""
-    try:
-        text = path.read_text("utf-8-sig")
-    except (OSError, UnicodeDecodeError) as problem:
-        said = getattr(problem, "strerror", None) or str(problem)
-        raise TargetError(f"{path}: cannot be read: {said}; nothing is asked without the exclusions") from None
+def read_blocklists(files: Sequence[Path]) -> tuple[list[tuple[Network, str]], TargetError | None]:
+    """Every network of the user's blocklists that can be read, with its reason, and the first thing that cannot be."""
+    found: list[tuple[Network, str]] = []
+    problems: list[TargetError] = []
+    for path in files:
+        for each in _networks(path, f"blocklist {path.name}"):
+            (problems if isinstance(each, TargetError) else found).append(each)  # type: ignore[arg-type]
+    return found, problems[0] if problems else None
+
+
+def _read_networks(path: Path) -> list[tuple[Network, str]]:
+    """A file of ours, each line of which says why. Raises TargetError."""
     rows = []
-    for number, line in enumerate(text.splitlines(), 1):
-        body, _, comment = line.partition("#")
-        if body.strip():
-            rows.append(_excluded_line(f"{path}:{number}", body.strip(), comment.strip() or default_reason))
+    for each in _networks(path, None):
+        if isinstance(each, TargetError):
+            raise each
+        rows.append(each)
     return rows
 
 
-def _excluded_line(where: str, body: str, reason: str | None) -> tuple[Network, str]:
-    if reason is None:
-        raise TargetError(f"{where}: {_quoted(body)} does not say why; write `# RFC …` or `# opt-out DATE` after it")
+def _networks(path: Path, default_reason: str | None) -> Iterator[tuple[Network, str] | TargetError]:
+    """A file in zmap's blocklist syntax: one network a line, `#` before the reason; and what cannot be read of it."""
     try:
-        return _network(body), hostile.printable(reason, SHOWN_CHARS)
+        data = path.read_bytes()
+        data.decode("utf-8-sig")
+    except OSError as problem:
+        yield TargetError(f"{path}: cannot be read: {problem.strerror or problem}; nobody is asked without it")
+        return
+    except UnicodeDecodeError as problem:
+        yield TargetError(f"{path}: cannot be read: {problem}; nobody is asked without it")
+    for number, line in enumerate(data.decode("utf-8-sig", "replace").splitlines(), 1):
+        body, _, comment = line.partition("#")
+        if body.strip():
+            yield _excluded_line(f"{path}:{number}", body.strip(), comment.strip() or default_reason)
+
+
+def _excluded_line(where: str, body: str, reason: str | None) -> tuple[Network, str] | TargetError:
+    if reason is None:
+        return TargetError(f"{where}: {_quoted(body)} does not say why; write `# RFC …` or `# opt-out DATE` after it")
+    try:
+        return _unmapped(_network(body)), hostile.printable(reason, SHOWN_CHARS)
     except _Bad as problem:
-        raise TargetError(f"{where}: {problem}") from None
+        return TargetError(f"{where}: {problem}")
+
+
+def _unmapped(network: Network) -> Network:
+    """An IPv4 network that is written as IPv6: targets have the one form, so the other would exclude nobody."""
+    low = int(network.network_address)
+    if network.version == 4 or low >> V4_BITS != 0xFFFF or network.prefixlen == V6_BITS - V4_BITS:
+        return network
+    return ipaddress.IPv4Network((low & V4_TOP, network.prefixlen - (V6_BITS - V4_BITS)))
 
 
 def _number(ip: str) -> int:

@@ -22,10 +22,10 @@ ALSO = {
     "snapshot": {"schema", "manifest", "duck"},
     "manifest": {"schema", "duck"},
     "query": {"schema", "manifest", "duck"},
-    "report": {"query", "schema", "duck", "summaries"},
+    "report": {"formats", "query", "schema", "duck", "summaries"},
     "summaries": {"manifest", "schema", "duck"},
-    "inference": {"estimators", "study", "report", "query", "summaries", "manifest", "schema", "duck"},
-    "study": {"report", "query", "summaries", "manifest", "schema", "duck"},
+    "inference": {"estimators", "formats", "study", "report", "query", "summaries", "manifest", "schema", "duck"},
+    "study": {"formats", "report", "query", "summaries", "manifest", "schema", "duck"},
 }
 """What a file may import beside the nouns: the probe rests on the wire; storage, queries and reports on each other."""
 

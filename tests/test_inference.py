@@ -12,7 +12,7 @@ import duckdb
 import numpy as np
 import pytest
 
-from census import estimators, inference, report, study, summaries
+from census import estimators, formats, inference, report, study, summaries
 from tests.report_world import Row, connect, host, model, probe, run
 
 # --- on paper --------------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_the_published_indicators_stand_beside_what_was_measured(world: duckdb.D
 
 def test_what_is_printed_says_how_and_that_it_is_synthetic(world: duckdb.DuckDBPyConnection) -> None:
     one, rows = inference.estimates()["churn"], inference.run(world, "churn")
-    assert report.SYNTHETIC in str(inference.render(one, rows, "table", synthetic=True))
+    assert formats.SYNTHETIC in str(inference.render(one, rows, "table", synthetic=True))
     assert one.method in str(inference.render(one, rows, "markdown"))
     told = json.loads(inference.render(one, rows, "json", synthetic=True))
     assert (told["synthetic"], told["method"]) == (True, one.method)

@@ -133,20 +133,87 @@ def test_an_opt_out_during_a_run_holds_for_all_who_are_not_connected(
         assert len(rows) - len(refused) <= 20 + 2
 
 
-def test_the_blocklists_are_looked_at_by_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "blocklist.txt"
-    path.write_text("# nobody\n", encoding="utf-8")
-    optouts = scan._OptOuts(scan.Settings(blocklists=(str(path),), allow_private=True))
-    path.write_text("127.0.0.0/8\n", encoding="utf-8")
-    start = time.monotonic()
-    monkeypatch.setattr(scan.time, "monotonic", lambda: start)
-    assert optouts.reason("127.0.0.1") is None
-    monkeypatch.setattr(scan.time, "monotonic", lambda: start + scan.OPT_OUTS_S)
-    assert optouts.reason("127.0.0.1") is not None
-    path.unlink()
-    monkeypatch.setattr(scan.time, "monotonic", lambda: start + 2 * scan.OPT_OUTS_S)
-    with pytest.raises(TargetError):
-        optouts.reason("127.0.0.1")
+class Looking:
+    """The opt-outs of one blocklist file, at moments of the test's choosing; `said` is what the operator hears."""
+
+    def __init__(self, path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.path, self.said = path, list[str]()
+        self._now, self._patch = time.monotonic(), monkeypatch
+        self.later(0)
+        path.write_text("192.0.2.0/24  # since the beginning\n", encoding="utf-8")
+        settings = scan.Settings(blocklists=(str(path),), allow_private=True, simulated=True)
+        self.optouts = scan._OptOuts(settings, self.said.append)
+
+    def later(self, seconds: float) -> None:
+        self._now += seconds
+        self._patch.setattr(scan.time, "monotonic", lambda: self._now)
+
+    def asks(self, ip: str, seconds: float = scan.OPT_OUTS_S) -> bool:
+        """Whether it may be asked so many seconds later."""
+        self.later(seconds)
+        return self.optouts.reason(ip) is None
+
+    def write(self, text: str) -> None:
+        """As nobody writes a file within one tick of its clock."""
+        self.path.unlink(missing_ok=True)
+        self.path.write_text(text, encoding="utf-8")
+
+
+@pytest.fixture
+def looking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Looking:
+    return Looking(tmp_path / "opt-outs.txt", monkeypatch)
+
+
+MINE = "192.0.2.0/24\n"
+
+
+def test_the_blocklists_are_looked_at_by_time(looking: Looking) -> None:
+    looking.write(MINE + "127.0.0.0/8\n")
+    assert looking.asks("127.0.0.1", 0)
+    assert not looking.asks("127.0.0.1")
+    assert looking.said == []
+
+
+@pytest.mark.parametrize("broken", ["", "127.0.0.0/8\n192.0.2", "127.0.0.0/8\n\xff", None])
+def test_a_blocklist_that_is_being_written_lets_nobody_through(looking: Looking, broken: str | None) -> None:
+    """Empty, in the middle of a line, of a character, or gone: who was in it stays out, and who is in it now."""
+    assert not looking.asks("192.0.2.1")
+    if broken is None:
+        looking.path.unlink()
+    else:
+        looking.path.write_bytes(broken.encode("latin-1"))
+    assert not looking.asks("192.0.2.1")
+    assert looking.asks("127.0.0.1", 0) is not (broken or "").startswith("127")
+    assert len(looking.said) == (broken != "")
+    assert all("the scan stops if that lasts 10 s" in line for line in looking.said)
+    looking.write(MINE + "198.51.100.7\n")
+    assert not looking.asks("198.51.100.7")
+    assert [looking.asks("192.0.2.1") for _ in range(3)] == [False] * 3
+    assert looking.said[1:] == ["all of the blocklists can be read again"][: len(looking.said[1:])]
+
+
+def test_a_blocklist_that_stays_unreadable_stops_the_scan(looking: Looking) -> None:
+    looking.write("10.0.0.300\n")
+    for _ in range(10):
+        assert not looking.asks("192.0.2.1")
+    with pytest.raises(TargetError, match=r"opt-outs\.txt:1: '10\.0\.0\.300' is neither"):
+        looking.asks("192.0.2.1")
+    assert len(looking.said) == 1
+
+
+def test_what_a_blocklist_has_held_for_a_while_holds_to_the_end_of_the_scan(looking: Looking) -> None:
+    looking.write(MINE + "127.0.0.0/8\n")
+    assert not looking.asks("127.0.0.1") and not looking.asks("127.0.0.1")
+    looking.write(MINE)
+    assert [looking.asks("127.0.0.1") for _ in range(4)] == [False] * 4
+    (line,) = looking.said
+    assert line == "networks in no blocklist any more, 1 of them, stay excluded to the end of this scan"
+
+
+def test_an_opt_out_in_ipv6_form_holds_for_the_ipv4_address(looking: Looking) -> None:
+    looking.write("::ffff:198.51.100.7\n::ffff:203.0.113.0/120\n")
+    assert not looking.asks("198.51.100.7") and not looking.asks("203.0.113.200")
+    assert looking.asks("198.51.100.8")
 
 
 def test_the_log_is_in_the_order_of_time(visit: Visit) -> None:

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from census import report
+from census import formats, report
 from census.choices import FAMILIES, REPORT_FORMATS
 from census.errors import DataError, QueryError, SnapshotError
 from tests import findings
@@ -29,7 +29,7 @@ from tests import report_world as world
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = Path(__file__).parent / "golden" / "reports"
 ONE_RUN = sorted(name for name in report.reports() if name != "compare")
-TEXT_FORMATS = {"table": "txt", "csv": "csv", "json": "json", "markdown": "md"}
+TEXT_FORMATS = {"table": "txt", "csv": "csv", "json": "json", "markdown": "md", "html": "html"}
 RUNS = {"before": world.JANUARY, "after": world.FEBRUARY}
 
 
@@ -367,7 +367,7 @@ def test_simulated_and_real_runs_never_mix() -> None:
 def test_a_simulated_internet_is_no_measurement(format: str) -> None:
     with _runs(_day(1, is_simulated=True)) as simulated, _runs(_day(1)) as real:
         marks = [str(report.render(report.ask(c, "families"), format)) for c in (simulated, real)]
-    flag = '"synthetic": true' if format == "json" else report.SYNTHETIC
+    flag = '"synthetic": true' if format == "json" else formats.SYNTHETIC
     assert [flag in mark for mark in marks] == [True, False]
 
 
@@ -557,7 +557,7 @@ def hostile_world() -> Iterator[duckdb.DuckDBPyConnection]:
         yield connection
 
 
-@pytest.mark.parametrize("format", ["table", "markdown", "json"])
+@pytest.mark.parametrize("format", ["table", "markdown", "html", "json"])
 def test_hostile_names_do_nothing_to_a_terminal(format: str, hostile_world: duckdb.DuckDBPyConnection) -> None:
     text = str(report.render(report.ask(hostile_world, "families"), format))
     assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", text)
@@ -587,12 +587,12 @@ def test_any_table_in_every_format() -> None:
         "list": [["a", "\x1b"], None],
     }
     table = pa.table({**kinds, "share": [0.123456, float("nan")]})
-    text = str(report.render_table(table, "table"))
+    text = str(formats.table(table, "table"))
     assert text.splitlines()[2].split() == ["1", "2026-01-01T00:00:00Z", "00ff", '["a",', '"\\u001b"]', "0.123456"]
-    assert json.loads(report.render_table(table, "json"))[1]["share"] == "nan"
-    assert str(report.render_table(table, "csv")).splitlines()[2] == ",,,,nan"
-    assert str(report.render_table(table, "markdown")).count("\n") == 4
-    read = pq.read_table(io.BytesIO(report.render_table(table, "parquet")))  # type: ignore[arg-type]
+    assert json.loads(formats.table(table, "json"))[1]["share"] == "nan"
+    assert str(formats.table(table, "csv")).splitlines()[2] == ",,,,nan"
+    assert str(formats.table(table, "markdown")).count("\n") == 4
+    read = pq.read_table(io.BytesIO(formats.table(table, "parquet")))  # type: ignore[arg-type]
     assert read.column("list").to_pylist() == [["a", "\x1b"], None]
 
 
@@ -600,16 +600,16 @@ def test_sums_are_numbers_and_no_column_is_lost() -> None:
     sql = "SELECT sum(i) AS a, -1.50 AS a, -i AS a_1, '-1' AS text FROM range(1, 4) AS t(i) GROUP BY i ORDER BY i"
     with duckdb.connect() as connection:
         table = connection.sql(sql).to_arrow_table()
-    assert json.loads(report.render_table(table, "json"))[1] == {"a": 2, "a_2": -1.5, "a_1": -2, "text": "-1"}
-    assert str(report.render_table(table, "csv")).splitlines()[:2] == ["a,a_2,a_1,text", "1,-1.50,-1,'-1"]
-    assert str(report.render_table(table, "table")).splitlines()[2].split() == ["1", "-1.50", "-1", "-1"]
-    read = pq.read_table(io.BytesIO(report.render_table(table, "parquet")))  # type: ignore[arg-type]
+    assert json.loads(formats.table(table, "json"))[1] == {"a": 2, "a_2": -1.5, "a_1": -2, "text": "-1"}
+    assert str(formats.table(table, "csv")).splitlines()[:2] == ["a,a_2,a_1,text", "1,-1.50,-1,'-1"]
+    assert str(formats.table(table, "table")).splitlines()[2].split() == ["1", "-1.50", "-1", "-1"]
+    read = pq.read_table(io.BytesIO(formats.table(table, "parquet")))  # type: ignore[arg-type]
     assert read.column_names == ["a", "a_2", "a_1", "text"]
 
 
 def test_a_number_in_csv_gets_no_apostrophe() -> None:
     table = pa.table({"n": [-1.5, float("-inf")], "text": ["-1.5", "=1"]})
-    assert str(report.render_table(table, "csv")).splitlines()[1:] == ["-1.5,'-1.5", "-inf,'=1"]
+    assert str(formats.table(table, "csv")).splitlines()[1:] == ["-1.5,'-1.5", "-inf,'=1"]
 
 
 @pytest.mark.parametrize(("sql", "format"), [("INTERVAL 1 DAY", "parquet"), ("DATE '294247-01-10'", "json")])
@@ -617,7 +617,7 @@ def test_a_value_that_a_format_has_no_type_for_is_told(sql: str, format: str) ->
     with duckdb.connect() as connection:
         table = connection.sql(f"SELECT {sql} AS x").to_arrow_table()
     with pytest.raises(QueryError, match=f"{format} cannot hold this: .* cast the column to VARCHAR"):
-        report.render_table(table, format)
+        formats.table(table, format)
 
 
 @pytest.fixture
@@ -650,5 +650,5 @@ def test_a_run_asked_for_by_name_is_answered_from_alone(two: Path) -> None:
 
 
 def test_wide_characters_stay_aligned() -> None:
-    text = str(report.render_table(pa.table({"name": ["模型", "ab"], "n": [1, 22]}), "table"))
+    text = str(formats.table(pa.table({"name": ["模型", "ab"], "n": [1, 22]}), "table"))
     assert text.splitlines() == ["name   n", "────  ──", "模型   1", "ab    22"]

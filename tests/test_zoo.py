@@ -16,12 +16,13 @@ import time
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from census import duck, hostile, identify, probe, query, report, scan, snapshot, wire
+from census import duck, formats, hostile, identify, probe, query, report, scan, snapshot, wire
 from census.choices import REPORT_FORMATS
 from census.model import Conversation, Target
 from census.simulate import Host, World
@@ -207,10 +208,10 @@ def unsafe(text: str) -> set[str]:
 def strings(visit: Visit) -> Iterator[Callable[[str], str]]:
     with query.connect(visit.out) as connection:
         rows = query.run_sql(connection, f"SELECT * FROM ({STRINGS}) WHERE name NOT LIKE 'm%' OR name LIKE '%/%'")
-    yield lambda form: str(report.render_table(rows, form))
+    yield lambda form: str(formats.table(rows, form))
 
 
-@pytest.mark.parametrize("form", ["table", "markdown", "json"])
+@pytest.mark.parametrize("form", ["table", "markdown", "html", "json"])
 def test_no_character_reaches_a_terminal_or_a_page_raw(strings: Callable[[str], str], form: str) -> None:
     text = strings(form)
     assert unsafe(text) == set()
@@ -222,6 +223,39 @@ def test_markdown_has_no_link_tag_or_cell_of_a_server(strings: Callable[[str], s
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in lines} == {5}
     assert not re.search(r"(?<!\\)[<>`]", "\n".join(lines))
     assert not re.search(r"(?<!\\)\]\(", "\n".join(lines))
+
+
+def test_a_browser_sees_no_element_of_a_server(strings: Callable[[str], str]) -> None:
+    text = strings("html")
+    seen = Elements.of(text)
+    assert seen.names <= {"html", "head", "meta", "title", "style", "body", "h1", "table", "thead", "tr", "th", "td"}
+    assert {name for name, _ in seen.attributes} <= {"lang", "charset", "http-equiv", "content", "name", "class"}
+    stored = [hostile.text(name) or "" for name in hostile_names()]
+    assert {hostile.printable(name, formats.MAX_CELL) for name in stored} <= set(seen.texts)
+
+
+class Elements(HTMLParser):
+    """What a browser makes of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.names: set[str] = set()
+        self.attributes: set[tuple[str, str | None]] = set()
+        self.texts: list[str] = []
+
+    @classmethod
+    def of(cls, page: str) -> Elements:
+        """Read a whole page."""
+        (found := cls()).feed(page)
+        found.close()
+        return found
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.names.add(tag)
+        self.attributes |= set(attrs)
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
 
 
 def test_json_is_ascii_and_gives_the_names_back(strings: Callable[[str], str]) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from census import hostile, locate, manifest, probe, query, report, schema, snapshot, targets
+from census import formats, hostile, locate, manifest, probe, query, schema, snapshot, targets
 from census.choices import REPORT_FORMATS
 from census.errors import QueryError, SnapshotError, TargetError
 from census.model import Conversation, Finding, Identity, Model, Outcome, Question, Target
@@ -281,7 +281,7 @@ def render(data: bytes) -> None:
     words = [part.decode("utf-8", "replace") for part in data.split(b"\0")] or [""]
     rows = pa.table({"name": words, (words[0] or "x")[:50] + "_": words, "n": list(range(len(words)))})
     for form in REPORT_FORMATS:
-        text = report.render_table(rows, form)
+        text = formats.table(rows, form)
         if isinstance(text, str):
             _look(form, text, len(words))
 
