@@ -356,8 +356,8 @@ class Finding:
     """Everything the census concludes of one conversation: the last noun before the snapshot."""
 
     conversation: Conversation
-    identity: Identity = field(default_factory=Identity)
+    identity: Identity = Identity()
     lineages: tuple[Lineage, ...] = ()
     """One for each of `identity.models`, in their order."""
-    doubt: Doubt = field(default_factory=Doubt)
-    place: Place = field(default_factory=Place)
+    doubt: Doubt = Doubt()
+    place: Place = Place()

@@ -11,7 +11,7 @@ import socket
 import time
 import zlib
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -120,6 +120,50 @@ def shares(rate: float, senders: int, n: int) -> list[Share]:
     return [Share(a, b - a, lots, d - c) for (a, c), (b, d) in pairwise(cuts)]
 
 
+class Senders:
+    """So many at once, first come first served: what a semaphore is, where taking a free one costs no coroutine."""
+
+    def __init__(self, n: int) -> None:
+        self._free = n
+        self._waiting: deque[asyncio.Future[None]] = deque()
+
+    def take(self) -> bool:
+        """Have a sender, if one is free."""
+        if self._free <= 0:
+            return False
+        self._free -= 1
+        return True
+
+    async def acquire(self) -> None:
+        """Have a sender as soon as one is free."""
+        while not self.take():
+            freed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(freed)
+            try:
+                await freed
+            except asyncio.CancelledError:
+                self._tell()  # it may have been told already
+                raise
+
+    def release(self) -> None:
+        """Give a sender back."""
+        self._free += 1
+        if self._waiting:
+            self._tell()
+
+    def _tell(self) -> None:
+        while self._waiting and self._free > 0:
+            freed = self._waiting.popleft()
+            if not freed.done():
+                return freed.set_result(None)
+
+    async def __aenter__(self) -> None:
+        await self.acquire()
+
+    async def __aexit__(self, *problem: object) -> None:
+        self.release()
+
+
 @dataclass(slots=True)
 class _Network:
     """A network somebody waits for or that was asked less than 1 / network_rate ago; all others are forgotten."""
@@ -145,7 +189,7 @@ class Pace:
     ) -> None:
         self._share = share or shares(rate, int(_positive("senders", senders)), 1)[0]
         self.n_senders = self._share.senders
-        self.senders = asyncio.Semaphore(self.n_senders)
+        self.senders = Senders(self.n_senders)
         self._not_before = not_before
         self._network_rest = 1 / _positive("network rate", network_rate)
         self._total = Throttler(1)
@@ -155,6 +199,7 @@ class Pace:
         self._resting: deque[tuple[float, str | bytes]] = deque()
         self._alarm: asyncio.TimerHandle | None = None
         self._wake = asyncio.Event()
+        self._idle = False
         self._dispatcher: asyncio.Task[None] | None = None
         self.rate = rate
 
@@ -221,7 +266,8 @@ class Pace:
 
     def _line_up(self, key: str | bytes) -> None:
         self._ready.append(key)
-        self._wake.set()
+        if self._idle:
+            self._wake.set()
 
     def _rested(self) -> None:
         """Networks that may be asked again line up behind the others, or are forgotten. All rest equally long."""
@@ -247,12 +293,17 @@ class Pace:
     async def _dispatch(self) -> None:
         try:
             await asyncio.sleep(max(0.0, self._not_before - time.monotonic()))
+            spread: Callable[[], Awaitable[None]] = self._spread.acquire
+            total: Callable[[], Awaitable[None]] = self._total.acquire
             while True:
                 while not self._ready:
                     self._wake.clear()
+                    self._idle = True
                     await self._wake.wait()
-                async with self._spread, self._total:
-                    self._admit_next()
+                    self._idle = False
+                await spread()
+                await total()
+                self._admit_next()
         finally:
             self._end()
 

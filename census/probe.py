@@ -372,11 +372,9 @@ class Talk:
         )
 
     def _outcome(self) -> Outcome:
-        if any(reply.status < 500 for reply in self.replies):
-            return Outcome.SUCCESS
-        if self.replies:
-            return Outcome.APPLICATION_ERROR
-        return self.end
+        if not self.replies:
+            return self.end
+        return Outcome.SUCCESS if any(reply.status < 500 for reply in self.replies) else Outcome.APPLICATION_ERROR
 
 
 Then = Callable[["Conversation | BaseException"], None]

@@ -134,11 +134,16 @@ class Display:
 
     def finding(self, finding: Finding) -> None:
         """One target is done."""
-        self.count({finding.conversation.outcome.value: 1}, finding.identity.server is not None)
+        self.tally.outcomes[finding.conversation.outcome.value] += 1
+        self.tally.hits += finding.identity.server is not None
+        self._show()
 
     def count(self, outcomes: Mapping[str, int], hits: int) -> None:
         """Some targets are done, by outcome; so many of them are AI servers."""
         self.tally.add(outcomes, hits)
+        self._show()
+
+    def _show(self) -> None:
         now = time.monotonic()
         if self._bar is not None:
             if now - self._said > 1 / REFRESH_PER_SECOND:

@@ -50,8 +50,8 @@ BLOCK_SIZE = 1024
 BLOCKS_PER_SHARD = 8
 """Blocks a small target set is cut into for each shard, so that shards get even parts of it."""
 
-COLLECT_AFTER = 50_000
-"""New objects after which the garbage collector looks at them: some hundred conversations' worth."""
+COLLECT_AFTER = 200_000
+"""New objects after which the garbage collector looks at them: some thousand conversations' worth."""
 
 MAX_FAULTS = 1000
 """Crashes of our own code, each filed as its host's outcome, after which the scan stops."""
@@ -526,7 +526,7 @@ class Scan:
                 corridor = _Corridor(self, prober, pace, tasks, finished)
                 prober.sockets.broke = corridor.end_with
                 unasked = self._unasked()
-                while await corridor.sender() and (todo := next(unasked, None)) is not None:
+                while (corridor.has_sender() or await corridor.sender()) and (todo := next(unasked, None)) is not None:
                     corridor.send(*todo)
                 await corridor.all_back()
             await finished.put(None)
@@ -649,6 +649,10 @@ class _Corridor:
         self, scan: Scan, prober: Prober, pace: Pace, tasks: asyncio.TaskGroup, finished: asyncio.Queue[_Block | None]
     ) -> None:
         self._scan, self._prober, self._pace, self._tasks, self._finished = scan, prober, pace, tasks, finished
+
+    def has_sender(self) -> bool:
+        """Have a free sender at once, if there is one and the scan goes on."""
+        return not self._scan.stopping and self._pace.senders.take()
 
     async def sender(self) -> bool:
         """Wait for a free sender; False when the scan was told to stop meanwhile."""

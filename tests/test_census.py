@@ -16,7 +16,7 @@ import pandas
 import polars
 import pytest
 
-from census import query, report, scan, snapshot
+from census import query, report, scan, snapshot, wire
 from census.errors import CensusError, ContactError, ScanStopped, UsageError
 from census.model import Finding
 from census.simulate import World
@@ -278,7 +278,7 @@ def test_a_watcher_that_breaks_ends_the_scan_and_doubles_nobody(tmp_path: Path) 
 
 def test_what_breaks_after_a_knock_is_not_done_a_second_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A knock that ends at once tells so before it returns."""
-    monkeypatch.setattr(socket.socket, "connect_ex", lambda self, address: errno.ECONNREFUSED)
+    monkeypatch.setattr(wire.Socket, "connect_ex", lambda self, address: errno.ECONNREFUSED)
     settings = refused_targets(tmp_path, 40)
     done: list[str] = []
     usual = scan._Corridor._done

@@ -534,14 +534,14 @@ def failing(number: int) -> Callable[..., int]:
     ],
 )
 def test_the_words_of_the_system(monkeypatch: pytest.MonkeyPatch, number: int, outcome: Outcome, words: str) -> None:
-    monkeypatch.setattr(socket.socket, "connect_ex", failing(number))
+    monkeypatch.setattr(wire.Socket, "connect_ex", failing(number))
     told = knock(("127.0.0.1", 9))
     assert (told.outcome, told.error) == (outcome, words)
 
 
 @pytest.mark.parametrize("number", [errno.EADDRNOTAVAIL, errno.ENOBUFS, errno.ENOSPC])
 def test_our_own_limits_are_not_the_hosts_fault(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    monkeypatch.setattr(socket.socket, "connect_ex", failing(number))
+    monkeypatch.setattr(wire.Socket, "connect_ex", failing(number))
     with pytest.raises(ScannerFault, match="cannot open a socket"):
         knock(("127.0.0.1", 9))
 
