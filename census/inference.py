@@ -344,26 +344,35 @@ def _upgrades(read: Read, _: study.Asker) -> Rows:
 
 
 def _sensitivity(read: Read, asker: study.Asker) -> Rows:
-    full = {row["id"]: row["value"] for row in study.rows(asker)}
-    missing = [row["day"] for row in read("missing").to_pylist()]
-    with asker.narrowed(asker.suspects, study.without_days(asker.place, missing)) as thinned:
-        fewer = {row["id"]: row["value"] for row in study.rows(thinned, clean=False)}
-    if asker.suspects == "exclude":
-        full |= {f"{name}:{study.CLEAN}": value for name, value in full.items()}
+    full = {row["id"]: row["value"] for row in study.rows(asker, clean=False)}
+    thinner = study.without_days(asker.place, [row["day"] for row in read("missing").to_pylist()])
+    others = {"a_tenth_of_days_missing": _headlines(asker, asker.suspects, thinner)}
+    if asker.suspects != "only":
+        others["without_suspects"] = _headlines(asker, "exclude", {})
     return [
-        _moved(one, full, fewer) for one in study.statistics().values() if isinstance(full.get(one.id), int | float)
+        _moved(one, full, others) for one in study.statistics().values() if isinstance(full.get(one.id), int | float)
     ]
 
 
-def _moved(one: study.Statistic, full: Mapping[str, Any], fewer: Mapping[str, Any]) -> dict[str, Any]:
+def _headlines(asker: study.Asker, suspects: str, words: Mapping[str, str]) -> dict[str, Any]:
+    with asker.narrowed(suspects, words) as fewer:
+        found = study.figures(fewer, study.statistics().values(), headlines=True)
+    return {name: study.plain(figure[""][0]) for name, figure in found.items() if "" in figure}
+
+
+def _moved(one: study.Statistic, full: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     same = [p.suffix for p in one.parts if p.suffix and p.unit == one.parts[0].unit]
-    others = [full.get(f"{one.id}:{suffix.replace('_', '-')}") for suffix in same]
-    known = [float(value) for value in others if isinstance(value, int | float)]
-    values = {"value": full[one.id], "without_suspects": full.get(f"{one.id}:{study.CLEAN}"),
-              "a_tenth_of_days_missing": fewer.get(one.id)}  # fmt: skip
-    shown = {name: float(value) if isinstance(value, int | float) else None for name, value in values.items()}
-    spans = {"variants_low": min(known, default=None), "variants_high": max(known, default=None)}
-    return {"id": one.id, "name": one.parts[0].name, "unit": one.parts[0].unit, **shown, **spans}
+    variants = [_figure(full.get(f"{one.id}:{suffix.replace('_', '-')}")) for suffix in same]
+    known = [value for value in variants if value is not None]
+    return {
+        "id": one.id, "name": one.parts[0].name, "unit": one.parts[0].unit, "value": float(full[one.id]),
+        **{name: _figure(others.get(name, {}).get(one.id)) for name in ("without_suspects", "a_tenth_of_days_missing")},
+        "variants_low": min(known, default=None), "variants_high": max(known, default=None),
+    }  # fmt: skip
+
+
+def _figure(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def indicators() -> tuple[str, tuple[Mapping[str, Any], ...]]:
