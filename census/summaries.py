@@ -211,19 +211,19 @@ def known_but(known: Mapping[str, str], left_out: Sequence[str]) -> dict[str, st
 
 
 def _merge(connection: duckdb.DuckDBPyConnection, word: Word, there: bool) -> None:
+    """Add the table `more` to a summary: only rows whose key is in both are summed again."""
     if not there:
         connection.execute(f"CREATE TABLE {word.name} AS FROM more")
         return
     columns = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {word.name})").fetchall()
-    both = f"(SELECT * FROM {word.name} UNION ALL BY NAME SELECT * FROM more)"
+    keys = [name for name, _ in columns if name not in word.merge]
+    same = " AND ".join(f"{word.name}.{key} IS NOT DISTINCT FROM more.{key}" for key in keys)
+    both = f"(SELECT * FROM {word.name} SEMI JOIN more ON {same} UNION ALL BY NAME SELECT * FROM more)"
     chosen = ", ".join(f"({word.merge.get(name, name)})::{kind} AS {name}" for name, kind in columns)
-    keys = ", ".join(name for name, _ in columns if name not in word.merge)
-    connection.execute(f"CREATE TABLE merged AS SELECT {chosen} FROM {both} AS pair GROUP BY {_qualified(keys)}")
-    connection.execute(f"DROP TABLE {word.name}; ALTER TABLE merged RENAME TO {word.name}")
-
-
-def _qualified(keys: str) -> str:
-    return ", ".join(f"pair.{key}" for key in keys.split(", "))
+    grouped = ", ".join(f"pair.{key}" for key in keys)
+    connection.execute(f"CREATE TABLE merged AS SELECT {chosen} FROM {both} AS pair GROUP BY {grouped}")
+    connection.execute(f"DELETE FROM {word.name} USING more WHERE {same}")
+    connection.execute(f"INSERT INTO {word.name} FROM merged; DROP TABLE merged")
 
 
 def _require_distinct_kinds(connection: duckdb.DuckDBPyConnection) -> None:
