@@ -335,10 +335,8 @@ def _population(read: Read, _: study.Asker) -> Rows:
         for i in range(1, len(days) - 1):
             sides = there[i - 1] & there[i + 1]
             strata[i].append((int(there[i].sum()), int((sides & there[i]).sum()), int((sides & ~there[i]).sum())))
-    return [
-        {"day": days[i]["scanned"], **estimators.recaptured([one for one in strata[i] if one[0]])}
-        for i in range(1, len(days) - 1)
-    ]
+    told = [[one for one in strata[i] if one[0]] for i in range(len(days))]
+    return [{"day": days[i]["scanned"], **estimators.recaptured(told[i])} for i in range(1, len(days) - 1)]
 
 
 def _on(seen: npt.NDArray[np.int32], months: list[Any], day: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
