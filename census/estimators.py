@@ -7,6 +7,7 @@ the same population; never how far the hosts that were not asked differ.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from math import factorial
 from typing import Any
 
 import numpy as np
@@ -118,11 +119,17 @@ def gini(ordered: npt.NDArray[Any], weights: Floats) -> float:
 
 def resampled(figure: Callable[[Floats], float], n: int, times: int = RESAMPLES) -> tuple[float, float, float]:
     """(figure, low, high): `figure` of weights of n hosts, and its percentiles over Poisson bootstraps."""
-    rng = np.random.default_rng(0)
-    weights = (rng.poisson(1.0, n).astype(float) for _ in range(times))
-    drawn = [figure(w) for w in weights if w.any()]
+    drawn = [figure(weights) for weights in poisson_weights(n, times) if weights.any()]
     low, high = np.percentile(drawn, [100 * ALPHA / 2, 100 - 100 * ALPHA / 2])
     return figure(np.ones(n)), float(low), float(high)
+
+
+def poisson_weights(n: int, times: int) -> Iterator[Floats]:
+    """Weights of n hosts in Poisson bootstraps: how often each is drawn. A table of 65,536 quantiles makes it quick."""
+    rng, chances = np.random.default_rng(0), np.cumsum([np.exp(-1) / factorial(k) for k in range(12)])
+    table = np.searchsorted(chances, (np.arange(1 << 16) + 0.5) / (1 << 16)).astype(float)
+    for _ in range(times):
+        yield table[rng.integers(0, 1 << 16, n, dtype=np.uint16)]
 
 
 # --- lives -----------------------------------------------------------------------------------------------------------

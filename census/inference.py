@@ -211,7 +211,12 @@ def _concentration(read: Read, _: study.Asker) -> Rows:
         return estimators.herfindahl(counts.astype(float))
 
     hhi = estimators.resampled(index, int(host.max(initial=0)) + 1)
-    spread = estimators.resampled(lambda weights: estimators.gini(observed, weights), len(observed))
+    values, of_value = np.unique(observed, return_inverse=True)
+
+    def spread_of(weights: Floats) -> float:
+        return estimators.gini(values, np.bincount(of_value, weights=weights, minlength=len(values)).astype(float))
+
+    spread = estimators.resampled(spread_of, len(observed))
     named = {
         "herfindahl_hirschman": hhi,
         "effective_families": (1 / hhi[0], 1 / hhi[2], 1 / hhi[1]),
@@ -224,9 +229,8 @@ def _stability(read: Read, _: study.Asker) -> Rows:
     rows = read("membership")
     host, (family, names), (month, months) = _hosts(rows), _numbered(rows, "family"), _numbered(rows, "month")
     cell, shape = month * len(names) + family, (len(months), len(names))
-    rng, n = np.random.default_rng(0), int(host.max(initial=0)) + 1
-    weights = [rng.poisson(1.0, n).astype(float) for _ in range(RANK_RESAMPLES)]
-    counts = [_counted(cell, shape, w[host]) for w in weights]
+    drawn = estimators.poisson_weights(int(host.max(initial=0)) + 1, RANK_RESAMPLES)
+    counts = [_counted(cell, shape, weights[host]) for weights in drawn]
     whole = _counted(cell, shape, np.ones(len(host)))
     return [_tau(months[i], whole[i - 1 : i + 1], [c[i - 1 : i + 1] for c in counts])
             for i in range(1, len(months))]  # fmt: skip
@@ -319,10 +323,28 @@ def _churn(read: Read, _: study.Asker) -> Rows:
 
 
 def _population(read: Read, _: study.Asker) -> Rows:
-    days: dict[Any, list[tuple[int, int, int]]] = {}
-    for row in read("days").to_pylist():
-        days.setdefault(row["scanned"], []).append((row["n"], row["both_sides"], row["missed"]))
-    return [{"day": day, **estimators.recaptured(days[day])} for day in list(days)[1:-1]]
+    rows, days = read("months"), read("days").to_pylist()
+    host, (tier, tiers), (month, months) = _hosts(rows), _numbered(rows, "tier"), _numbered(rows, "month")
+    masks = rows["days_seen"].to_numpy()
+    strata: list[list[tuple[int, int, int]]] = [[] for _day in days]
+    for mine in (tier == one for one in range(len(tiers))):
+        names, own = np.unique(host[mine], return_inverse=True)
+        seen = np.zeros((len(names), len(months)), np.int32)
+        seen[own, month[mine]] = masks[mine]
+        there = [_on(seen, months, day) for day in days]
+        for i in range(1, len(days) - 1):
+            sides = there[i - 1] & there[i + 1]
+            strata[i].append((int(there[i].sum()), int((sides & there[i]).sum()), int((sides & ~there[i]).sum())))
+    told = [[one for one in strata[i] if one[0]] for i in range(len(days))]
+    return [{"day": days[i]["scanned"], **estimators.recaptured(told[i])} for i in range(1, len(days) - 1)]
+
+
+def _on(seen: npt.NDArray[np.int32], months: list[Any], day: Mapping[str, Any]) -> npt.NDArray[np.bool_]:
+    """Which hosts were seen on a scan day, from their masks of days by month."""
+    if day["month"] not in months:
+        return np.zeros(len(seen), bool)
+    found: npt.NDArray[np.bool_] = (seen[:, months.index(day["month"])] >> day["bit"]) & 1 == 1
+    return found
 
 
 def _upgrades(read: Read, _: study.Asker) -> Rows:
@@ -344,26 +366,35 @@ def _upgrades(read: Read, _: study.Asker) -> Rows:
 
 
 def _sensitivity(read: Read, asker: study.Asker) -> Rows:
-    full = {row["id"]: row["value"] for row in study.rows(asker)}
-    missing = [row["day"] for row in read("missing").to_pylist()]
-    with asker.narrowed(asker.suspects, study.without_days(asker.place, missing)) as thinned:
-        fewer = {row["id"]: row["value"] for row in study.rows(thinned, clean=False)}
-    if asker.suspects == "exclude":
-        full |= {f"{name}:{study.CLEAN}": value for name, value in full.items()}
+    full = {row["id"]: row["value"] for row in study.rows(asker, clean=False)}
+    thinner = study.without_days(asker.place, [row["day"] for row in read("missing").to_pylist()])
+    others = {"a_tenth_of_days_missing": _headlines(asker, asker.suspects, thinner)}
+    if asker.suspects != "only":
+        others["without_suspects"] = _headlines(asker, "exclude", {})
     return [
-        _moved(one, full, fewer) for one in study.statistics().values() if isinstance(full.get(one.id), int | float)
+        _moved(one, full, others) for one in study.statistics().values() if isinstance(full.get(one.id), int | float)
     ]
 
 
-def _moved(one: study.Statistic, full: Mapping[str, Any], fewer: Mapping[str, Any]) -> dict[str, Any]:
+def _headlines(asker: study.Asker, suspects: str, words: Mapping[str, str]) -> dict[str, Any]:
+    with asker.narrowed(suspects, words) as fewer:
+        found = study.figures(fewer, study.statistics().values(), headlines=True)
+    return {name: study.plain(figure[""][0]) for name, figure in found.items() if "" in figure}
+
+
+def _moved(one: study.Statistic, full: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     same = [p.suffix for p in one.parts if p.suffix and p.unit == one.parts[0].unit]
-    others = [full.get(f"{one.id}:{suffix.replace('_', '-')}") for suffix in same]
-    known = [float(value) for value in others if isinstance(value, int | float)]
-    values = {"value": full[one.id], "without_suspects": full.get(f"{one.id}:{study.CLEAN}"),
-              "a_tenth_of_days_missing": fewer.get(one.id)}  # fmt: skip
-    shown = {name: float(value) if isinstance(value, int | float) else None for name, value in values.items()}
-    spans = {"variants_low": min(known, default=None), "variants_high": max(known, default=None)}
-    return {"id": one.id, "name": one.parts[0].name, "unit": one.parts[0].unit, **shown, **spans}
+    variants = [_figure(full.get(f"{one.id}:{suffix.replace('_', '-')}")) for suffix in same]
+    known = [value for value in variants if value is not None]
+    return {
+        "id": one.id, "name": one.parts[0].name, "unit": one.parts[0].unit, "value": float(full[one.id]),
+        **{name: _figure(others.get(name, {}).get(one.id)) for name in ("without_suspects", "a_tenth_of_days_missing")},
+        "variants_low": min(known, default=None), "variants_high": max(known, default=None),
+    }  # fmt: skip
+
+
+def _figure(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) else None
 
 
 def indicators() -> tuple[str, tuple[Mapping[str, Any], ...]]:

@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import date
@@ -43,19 +44,25 @@ CLEAN = "clean"
 MEMORY = "2500MB"
 """What DuckDB may hold while it answers."""
 
+TOGETHER = 2
+"""Statements run at a time."""
+
 _HEAD = re.compile(r"-- ([A-Z]\d+): (.+)")
 _KEYS = ("definition", "weighting", "note")
-_LISTED = ("host_listing", "host_label", "host_capability", "host_families_but_embeddings", "host_band")
-"""Words of what each host listed."""
+_LISTED = (
+    "host_place", "host_listing", "host_label", "host_capability", "host_families_but_embeddings", "host_band",
+    "host_main_band", "host_trait", "endpoint_version",
+)  # fmt: skip
+"""Words of where each host is and what it said."""
 
 _SEEN = ("host_life", "host_family_month", "host_architecture", "host_families_count")
 """Words of when each host was seen, and with which families."""
 
-_SHARED = ("studied", "described", "version_number", *_SEEN, *_LISTED)
-"""Words that many statistics read: each is made once, after those that it reads."""
-
 _WIDE = "endpoint_latest"
 """A summary that is not made again: little is read of each row, and making it costs more than reading it twice."""
+
+_SHARED = ("studied", "described", "version_number", *_LISTED, *_SEEN)
+"""Words that many statistics read: each is made once, after those that it reads."""
 
 _EVERYBODYS = ("described", "version_number")
 """Shared words that do not depend on which hosts are asked for."""
@@ -197,10 +204,10 @@ def rows(asker: Asker, only: Sequence[str] = (), clean: bool = True) -> list[Map
     if unknown := sorted(set(only) - set(statistics())):
         raise QueryError(f"there is no statistic '{unknown[0]}'; there are: {', '.join(statistics())}")
     asked = [one for one in statistics().values() if not only or one.id in only]
-    main, again = {one.id: _figures(asker, one) for one in asked}, {}
+    main, again = figures(asker, asked), {}
     if clean and asker.suspects == "include":
         with asker.narrowed("exclude") as fewer:
-            again = {one.id: _figures(fewer, one) for one in asked}
+            again = figures(fewer, asked)
     return [row for one in asked for row in (*_rows(one, main[one.id], ""), *_rows(one, again.get(one.id, {}), CLEAN))]
 
 
@@ -233,6 +240,8 @@ class Asker:
     known: dict[str, str]
     suspects: str
     place: str
+    beside: tuple[str, ...] = ()
+    unmade: frozenset[str] = frozenset([_WIDE])
 
     @classmethod
     @contextmanager
@@ -249,9 +258,11 @@ class Asker:
         known = {name: word.sql for name, word in summaries.words().items()}
         known = summaries.known_but(known, [row[0] for row in there]) | dict(words)
         with _placed(connection) as (own, place):
+            asker = cls(own, known, suspects, place)
+            own.execute(asker._path())
             if set(summaries.names()) <= {row[0] for row in there}:
                 own.execute(_numbered(place))
-            yield cls(own, known, suspects, place)
+            yield asker
 
     @contextmanager
     def narrowed(self, suspects: str, words: Mapping[str, str] = MappingProxyType({})) -> Iterator[Asker]:
@@ -262,8 +273,11 @@ class Asker:
         made = [name for name in (*_LISTED, *(() if words else _SEEN)) if name not in self.known]
         taken = {name: f"SELECT * FROM {self.place}.{name} SEMI JOIN studied USING (ip)" for name in made}
         studied = {name: summaries.words()[name].sql for name in (*_SHARED, *_LISTED) if name not in _EVERYBODYS}
-        with _placed(self.connection, self.place) as (own, place):
-            yield Asker(own, self.known | studied | taken | dict(words), suspects, place)
+        with _placed(self.connection) as (own, place):
+            known = self.known | studied | taken | dict(words)
+            fewer = Asker(own, known, suspects, place, (self.place,), self.unmade | {"host_listing"})
+            own.execute(fewer._path())
+            yield fewer
 
     def run(self, sql: str, place: str) -> list[tuple[Any, ...]]:
         """The rows of a statement; `place` is what errors name. Raises QueryError."""
@@ -271,32 +285,52 @@ class Asker:
 
     def table(self, sql: str, place: str) -> pa.Table:
         """The rows of a statement as an Arrow table. Raises QueryError."""
+        return self.tables({place: sql})[place]
+
+    def tables(self, statements: Mapping[str, str]) -> dict[str, pa.Table]:
+        """The rows of each statement; the names are what errors name. Raises QueryError.
+
+        Most are too small for DuckDB to keep two cores busy with one, so two are run at a time.
+        """
+        for sql in statements.values():
+            self._make_words(sql)
+        with ThreadPoolExecutor(TOGETHER) as pool:
+            return dict(zip(statements, pool.map(self._read, statements.values(), statements), strict=True))
+
+    def _make_words(self, sql: str) -> None:
         for name in (*summaries.names(), *_SHARED):
-            if name != _WIDE and name in summaries.needed(sql, self.known):
+            if name not in self.unmade and name in summaries.needed(sql, self.known):
                 text = self.known.pop(name)
-                self._execute(f"CREATE TABLE {self.place}.{name} AS ", text, name)
-        return self._execute("", sql, place).to_arrow_table()
+                self._execute(self.connection, f"CREATE TABLE {self.place}.{name} AS ", text, name)
+
+    def _read(self, sql: str, place: str) -> pa.Table:
+        with closing(self.connection.cursor()) as own:
+            own.execute(self._path())
+            return self._execute(own, "", sql, place).to_arrow_table()
+
+    def _path(self) -> str:
+        return f"SET search_path = '{','.join((self.place, *self.beside, 'main'))}'"
 
     def suspects_note(self) -> str:
         """How many of the hosts that the study speaks of are suspect, and in or left out."""
         hosts, doubted = self.run(_DOUBTED, "suspects")[0]
         return report.suspects_text(self.suspects, hosts, doubted)
 
-    def _execute(self, prefix: str, sql: str, place: str) -> Any:
+    def _execute(self, connection: duckdb.DuckDBPyConnection, prefix: str, sql: str, place: str) -> Any:
         whole = prefix + summaries.composed(sql, self.known)
         values = {"suspects": self.suspects, "server": SERVER}
         try:
-            return self.connection.sql(whole, params={name: v for name, v in values.items() if f"${name}" in whole})
+            return connection.sql(whole, params={name: v for name, v in values.items() if f"${name}" in whole})
         except duckdb.Error as problem:
             raise QueryError(f"{place}: {problem}") from None
 
 
 @contextmanager
-def _placed(connection: duckdb.DuckDBPyConnection, *more: str) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
-    """A cursor with a schema of its own, where names are looked for first; then in `more`, then in main."""
+def _placed(connection: duckdb.DuckDBPyConnection) -> Iterator[tuple[duckdb.DuckDBPyConnection, str]]:
+    """A cursor, and a new schema that is there as long as it."""
     with closing(connection.cursor()) as own:
         place = f"asked_{next(_NUMBERS)}"
-        own.execute(f"CREATE SCHEMA {place}; SET search_path = '{','.join([place, *more, 'main'])}'")
+        own.execute(f"CREATE SCHEMA {place}")
         try:
             yield own, place
         finally:
@@ -306,9 +340,12 @@ def _placed(connection: duckdb.DuckDBPyConnection, *more: str) -> Iterator[tuple
 def _numbered(place: str) -> str:
     """Make the summaries of main views in `place`, with numbers for addresses: joining and grouping texts is slow."""
     number = "SELECT ip, row_number() OVER (ORDER BY ip) AS number FROM (SELECT DISTINCT ip FROM main.endpoint_latest)"
-    view = "CREATE VIEW {0}.{1} AS SELECT number AS ip, * EXCLUDE (ip, number) FROM main.{1} JOIN {0}.host_number USING (ip)"
-    of_hosts = [name for name in summaries.names() if name not in ("kinds", "inventories")]
-    made = [f"CREATE TABLE {place}.host_number AS {number}", *(view.format(place, name) for name in of_hosts)]
+    numbers = f"{place}.host_number"
+    made = [f"CREATE TABLE {numbers} AS {number}"]
+    for name in summaries.names():
+        if name not in ("kinds", "inventories"):
+            rows = f"SELECT number AS ip, * EXCLUDE (ip, number) FROM main.{name} JOIN {numbers} USING (ip)"
+            made.append(f"CREATE VIEW {place}.{name} AS {rows}")
     return "; ".join(made)
 
 
@@ -323,7 +360,7 @@ def without_days(place: str, days: Sequence[date]) -> dict[str, str]:
         "scan_day": f"SELECT DISTINCT started_at::DATE AS scanned FROM runs WHERE started_at::DATE NOT IN ({texts})",
         "sightings": _thinned(f"{place}.sightings", lost, _COUNTED),
         "family_sightings": _thinned(f"{place}.family_sightings", lost, ("observations",)),
-        "endpoint_latest": f"SELECT * FROM {place}.endpoint_latest SEMI JOIN sightings USING (ip, port, domain, server)",
+        _WIDE: f"SELECT * FROM {place}.{_WIDE} SEMI JOIN sightings USING (ip, port, domain, server)",
     }
 
 
@@ -350,8 +387,14 @@ def _thinned(relation: str, lost: str, counted: Sequence[str]) -> str:
 SELECT * EXCLUDE (left_days) REPLACE (left_days AS days_seen, {fewer}) FROM kept WHERE left_days <> 0"""
 
 
-def _figures(asker: Asker, one: Statistic) -> _Figures:
-    rows = asker.run(one.sql, f"{one.id}.sql")
+def figures(asker: Asker, asked: Iterable[Statistic], headlines: bool = False) -> dict[str, _Figures]:
+    """The figures of each statistic by suffix: (value, denominator, note); with `headlines` those alone."""
+    statements = {one.id: f"SELECT * FROM (\n{one.sql}\n) WHERE part = ''" if headlines else one.sql for one in asked}
+    return {name: _by_part(found) for name, found in asker.tables(statements).items()}
+
+
+def _by_part(found: pa.Table) -> _Figures:
+    rows = [tuple(row.values()) for row in found.to_pylist()]
     return {str(row[0]): (row[1], row[2], row[3] if len(row) > 3 else None) for row in rows}
 
 
@@ -365,7 +408,7 @@ def _rows(one: Statistic, figures: _Figures, mark: str) -> Iterator[Mapping[str,
             "id": one.id + "".join(f":{word}" for word in words),
             "name": part.name + (", without suspects" if mark else ""),
             "published": None if mark else part.published,
-            "value": _plain(value),
+            "value": plain(value),
             "unit": part.unit,
             "denominator": _denominator(part, denominator),
             "definition": one.definition,
@@ -383,12 +426,12 @@ _DIGITS = 6
 """Digits kept of a quotient: more than any figure was published with."""
 
 
-def _plain(value: Any) -> int | float | str | None:
+def plain(value: Any) -> int | float | str | None:
     """A figure as a number where it is one."""
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, str):
-        return _plain(float(value)) if _NUMBER.fullmatch(value) else value
+        return plain(float(value)) if _NUMBER.fullmatch(value) else value
     number = float(value)
     return int(number) if number.is_integer() else float(f"{number:.{_DIGITS}g}")
 
@@ -431,7 +474,7 @@ def _legend(study: Study) -> Iterator[tuple[str, str]]:
 
 def _json(row: Mapping[str, Any]) -> dict[str, Any]:
     published = row["published"]
-    number = _plain(published) if published is not None else None
+    number = plain(published) if published is not None else None
     return {**row, "published": number}
 
 

@@ -211,25 +211,24 @@ def known_but(known: Mapping[str, str], left_out: Sequence[str]) -> dict[str, st
 
 
 def _merge(connection: duckdb.DuckDBPyConnection, word: Word, there: bool) -> None:
+    """Add the table `more` to a summary: only rows whose key is in both are summed again."""
     if not there:
         connection.execute(f"CREATE TABLE {word.name} AS FROM more")
         return
     columns = connection.execute(f"SELECT column_name, column_type FROM (DESCRIBE {word.name})").fetchall()
-    both = f"(SELECT * FROM {word.name} UNION ALL BY NAME SELECT * FROM more)"
+    keys = [name for name, _ in columns if name not in word.merge]
+    same = " AND ".join(f"{word.name}.{key} IS NOT DISTINCT FROM more.{key}" for key in keys)
+    both = f"(SELECT * FROM {word.name} SEMI JOIN more ON {same} UNION ALL BY NAME SELECT * FROM more)"
     chosen = ", ".join(f"({word.merge.get(name, name)})::{kind} AS {name}" for name, kind in columns)
-    keys = ", ".join(name for name, _ in columns if name not in word.merge)
-    connection.execute(f"CREATE TABLE merged AS SELECT {chosen} FROM {both} AS pair GROUP BY {_qualified(keys)}")
-    connection.execute(f"DROP TABLE {word.name}; ALTER TABLE merged RENAME TO {word.name}")
-
-
-def _qualified(keys: str) -> str:
-    return ", ".join(f"pair.{key}" for key in keys.split(", "))
+    grouped = ", ".join(f"pair.{key}" for key in keys)
+    connection.execute(f"CREATE TABLE merged AS SELECT {chosen} FROM {both} AS pair GROUP BY {grouped}")
+    connection.execute(f"DELETE FROM {word.name} USING more WHERE {same}")
+    connection.execute(f"INSERT INTO {word.name} FROM merged; DROP TABLE merged")
 
 
 def _require_distinct_kinds(connection: duckdb.DuckDBPyConnection) -> None:
     """A kind is named by a 64-bit hash: what was summed has no two kinds of one name, or it is not kept."""
-    sql = "SELECT count(*) FROM (SELECT 1 FROM kinds WHERE hash(model) <> kind)"
-    if (connection.execute(sql).fetchone() or (0,))[0]:
+    if connection.execute("SELECT kind FROM kinds GROUP BY kind HAVING count(*) > 1 LIMIT 1").fetchone():
         raise SnapshotError("two kinds of models have one hash: the summaries cannot tell them apart")
 
 

@@ -270,6 +270,16 @@ def test_gini_on_paper() -> None:
     assert estimators.gini(np.array([1, 2, 4]), np.array([2.0, 2.0, 1.0])) == pytest.approx(14 / 50)
 
 
+def test_weights_are_poisson() -> None:
+    """Mean and variance 1, and the rarest that 65,536 quantiles have."""
+    weights = np.concatenate(list(estimators.poisson_weights(10_000, 20)))
+    assert (weights.mean(), weights.var()) == pytest.approx((1, 1), abs=0.02)
+    assert np.bincount(weights.astype(int))[:3] / len(weights) == pytest.approx(
+        [math.exp(-1), math.exp(-1), math.exp(-1) / 2], abs=0.005
+    )
+    assert weights.max() <= 8
+
+
 def test_lift_on_paper() -> None:
     low, lift, high = estimators.lift_interval(30, 60, 40, 100)
     assert lift == pytest.approx(30 * 100 / (60 * 40))

@@ -8,6 +8,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 from census import duck, query, report, study, summaries
 from census.choices import SUSPECTS
-from census.errors import QueryError
+from census.errors import QueryError, SnapshotError
 from census.manifest import published
 from tests import findings
 from tests.report_world import KINDS, Row, connect, host, model, probe, run
@@ -127,7 +128,7 @@ def test_the_pair_and_qwen2_alone_are_two_rows() -> None:
 def test_every_row_of_a_statistic_is_in_its_header(figures: dict[str, Any]) -> None:
     asked = list(study.statistics().values())
     with connect(_world()) as connection, study.Asker.open(connection, "include") as asker:
-        found = {one.id: study._figures(asker, one) for one in asked}
+        found = study.figures(asker, asked)
     for one in asked:
         unknown = set(found[one.id]) - {part.suffix for part in one.parts}
         assert not unknown, f"{one.id}: {sorted(unknown)}"
@@ -222,6 +223,20 @@ def test_reports_say_the_same_from_summaries(runs: Path, suspects: str) -> None:
     for name in names:
         quick = report.answer(runs, name, **options)
         assert report.render(quick, "json") == report.render(slow[name], "json"), name
+
+
+def test_two_kinds_of_one_hash_are_not_kept(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the hash had one bit."""
+    known = dict(summaries.words())
+    weak = known["kinded"].sql.replace("hash(model) AS kind", "hash(name) % 2 AS kind")
+    assert weak != known["kinded"].sql
+    known["kinded"] = replace(known["kinded"], sql=weak)
+    monkeypatch.setattr(summaries, "words", lambda: known)
+    for lot in (14, 1):
+        monkeypatch.setattr(summaries, "CHUNK_RUNS", lot)
+        with pytest.raises(SnapshotError, match="two kinds of models have one hash"):
+            summaries.refresh(runs, published(runs))
+    assert not (runs / summaries.FOLDER).exists()
 
 
 def test_damaged_summaries_are_made_anew(runs: Path) -> None:

@@ -1,6 +1,6 @@
 """The study at full scale: calibrated populations are made, summed and reported, and `docs/study.md` is written.
 
-`make bench-study` runs it: an hour or less on two cores. `--scale 0.02` is a quick look that writes nothing into docs/.
+`make bench-study` runs it: less than half an hour on two cores. `--scale 0.02` is a quick look that writes nothing into docs/.
 `--parameters FILE --seed N` are of the second population, which must be recovered as well; without a file its parameters
 are drawn from the seed. What is there already (populations and measurements, below OUT) is not made again.
 """
@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -38,14 +37,17 @@ Figures = dict[str, Any]
 
 
 def _timed(*words: str) -> dict[str, float]:
-    """Wall and CPU seconds and peak memory (MB) of a command in a process of its own."""
+    """Wall and CPU seconds and peak memory (MB) of a command in a process of its own.
+
+    The peak is VmHWM: what getrusage calls the largest resident set begins with that of the parent.
+    """
     code = (
-        "import sys, resource; from census.cli import main\n"
+        "import sys, time; from census.cli import main\n"
         "sys.argv = ['census', *sys.argv[1:]]\n"
         "try: main(standalone_mode=False)\n"
         "finally:\n"
-        "    used = resource.getrusage(resource.RUSAGE_SELF)\n"
-        "    print('PEAK', used.ru_maxrss / 1e3, used.ru_utime + used.ru_stime, file=sys.stderr)"
+        "    lines = dict(line.split(':', 1) for line in open('/proc/self/status', encoding='utf-8'))\n"
+        "    print('PEAK', int(lines['VmHWM'].split()[0]) / 1e3, time.process_time(), file=sys.stderr)"
     )
     before = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
@@ -353,7 +355,7 @@ without them (`:{study.CLEAN}`).
 
 _DEFINITIONS = """
 Rounding is that of the published figure; of S2, S6, S10, F10 and H1 it is that of the rounded figures they are or follow from.
-F8 is published to the host, and the calibration comes to within a few hosts of it: what differs is less than a hundredth of a per cent.
+F8 is published to the host, so the calibration exchanges a few hosts at its end until it comes out to the host as well.
 
 ## Definitions under which the published figures hold together
 
@@ -418,7 +420,7 @@ summaries rest on. So there is none; whoever archives can make these files with 
 
 ## Single reports
 
-Over all 293 days of {hosts} hosts. `sensitivity` asks the whole study three times.
+Over all 293 days of {hosts} hosts. `sensitivity` asks the study three times: of all, without suspects, and without a tenth of the days.
 """
 
 _OPEN = """
@@ -456,7 +458,7 @@ def main() -> None:
     text = page(found, answer, second, covered, compact, chosen.seed)
     target = DOCS / "study.md" if chosen.scale == 1 else chosen.out / "study.md"
     target.write_text(text, encoding="utf-8")
-    _say(f"wrote {target}; peak {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3:.0f} MB")
+    _say(f"wrote {target}")
 
 
 if __name__ == "__main__":

@@ -5,4 +5,4 @@
 -- row:  ; hosts with a known capability ; - ; % ; hosts
 -- row: filled ; … of hosts with a model ; - ; % ; hosts with a model
 SELECT '' AS part, 100 * count(*) / (SELECT count(*) FROM host_life) AS value, (SELECT count(*) FROM host_life) AS denominator FROM host_capability
-UNION ALL SELECT 'filled', 100 * count(*) / (SELECT nullif(count(DISTINCT ip), 0) FROM host_inventory), (SELECT count(DISTINCT ip) FROM host_inventory) FROM host_capability
+UNION ALL SELECT 'filled', 100 * count(*) / (SELECT nullif(count(*), 0) FROM host_trait), (SELECT count(*) FROM host_trait) FROM host_capability

@@ -19,4 +19,4 @@ UNION ALL SELECT '4_7', 100 * count(*) FILTER (low = 4) / any_value(everyone.hos
 UNION ALL SELECT 'any_1_3', 100 * count(*) FILTER (low = 1) / any_value(everyone.hosts), any_value(everyone.hosts) FROM host_band, everyone
 UNION ALL SELECT 'any_4_7', 100 * count(*) FILTER (low = 4) / any_value(everyone.hosts), any_value(everyone.hosts) FROM host_band, everyone
 UNION ALL SELECT 'rounded', 100 * count(*) FILTER (low = 1) / any_value(everyone.hosts), any_value(everyone.hosts)
-FROM (SELECT arg_max(low, (models, low)) AS low FROM rounded GROUP BY ip), everyone
+FROM (SELECT arg_max(low, 100 * models + low) AS low FROM rounded GROUP BY ip), everyone

@@ -4,4 +4,4 @@
 --   unknown, not none.
 -- note: published as a lower bound
 -- row:  ; hosts with an uncensored system prompt ; 201 ; hosts ; hosts
-SELECT '' AS part, count(DISTINCT ip) FILTER (system_class = 'uncensored') AS value, (SELECT count(*) FROM host_life) AS denominator FROM host_inventory
+SELECT '' AS part, count(*) FILTER (unguarded) AS value, (SELECT count(*) FROM host_life) AS denominator FROM host_trait
