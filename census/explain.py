@@ -23,8 +23,8 @@ from census.families import Families
 from census.hostile import Unreadable, printable, read_json
 from census.identify import Match, Rule, Rules, View
 from census.model import Conversation, Doubt, Finding, Lineage, Model, Question, Reply, Together
+from census.rederive import rules_of, run_row
 from census.scan import Stages
-from census.snapshot import rules_of, run_row
 from census.suspect import Reason, Suspicions
 
 BODY_SHOWN = 600

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from census import crew, scan, snapshot
+from census import crew, scan, snapshot, verification
 from census.errors import CensusError, ScannerFault, ScanStopped
 from census.pace import Share, rest, shares
 from census.simulate import Atlas, World, apart
@@ -86,7 +86,7 @@ def _differ(one: Path, other: Path) -> list[str]:
 
 def test_several_find_what_one_finds(world: World, tmp_path: Path) -> None:
     one, three = asked(world, tmp_path / "one", 1), asked(world, tmp_path / "three", 3)
-    assert snapshot.verify(three) == []
+    assert verification.verify(three) == []
     assert _differ(one, three) == []
 
 
@@ -94,7 +94,7 @@ def test_a_lost_worker_costs_nothing_but_time(world: World, tmp_path: Path) -> N
     watcher = Acting(act=lambda: os.kill(_children(os.getpid())[-1], signal.SIGKILL))
     run = asked(world, tmp_path, 2, watcher, rate=150.0)
     assert watcher.acted and any("is lost: its open blocks are asked again" in line for line in watcher.lines)
-    assert snapshot.verify(run) == []
+    assert verification.verify(run) == []
     assert watcher.findings == len(world.hosts)
     assert "its open blocks are asked again" in (run / scan.LOG_FILE).read_text()
 

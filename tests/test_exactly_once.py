@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from census import query, report, scan, snapshot
+from census import manifest, query, report, scan, snapshot, verification
 from census.cli import INTERRUPTED
 from census.errors import ScanStopped, SnapshotError
 from census.simulate import World
@@ -65,8 +65,8 @@ def resumes(children: Kindergarten, listing: Path, out: Path) -> None:
     """The unfinished run of `out` goes on and is whole."""
     code, said = children.run("scan", "--resume", "last", "-o", out)
     assert code == 0, said
-    (run,) = snapshot.run_folders(out)
-    assert snapshot.verify(run) == []
+    (run,) = manifest.run_folders(out)
+    assert verification.verify(run) == []
     with query.connect(out) as connection:
         (row,) = query.run_sql(connection, "SELECT n_targets, n_resumed FROM runs").to_pylist()
     assert row == {"n_targets": len(listing.read_text().split()), "n_resumed": 1}
@@ -150,8 +150,8 @@ def test_two_resumes_of_one_run_at_once(children: Kindergarten, listing: Path, t
     code, said = children.run("scan", "--resume", "last", "-o", out)
     assert (code, "another process is at work on this run" in said) == (SnapshotError.exit_code, True)
     assert child.wait() == 0
-    (run,) = snapshot.run_folders(out)
-    assert snapshot.verify(run) == []
+    (run,) = manifest.run_folders(out)
+    assert verification.verify(run) == []
 
 
 def test_two_scans_into_one_output_at_once(children: Kindergarten, listing: Path, tmp_path: Path) -> None:
@@ -159,8 +159,8 @@ def test_two_scans_into_one_output_at_once(children: Kindergarten, listing: Path
     options = (listing, "-o", out, "--allow-private", "--rate", 400, "--network-rate", 1000)
     both = [children.start("scan", *options) for _ in range(2)]
     assert [child.wait() for child in both] == [0, 0]
-    one, other = snapshot.run_folders(out)
-    assert snapshot.verify_all(out, say=lambda line: None) == []
+    one, other = manifest.run_folders(out)
+    assert verification.verify_all(out, say=lambda line: None) == []
     hosts = [exactly_once.contents(run)["hosts"] for run in (one, other)]
     assert hosts[0] == hosts[1] != []
 
@@ -178,7 +178,7 @@ def test_a_simulated_census_is_resumed_in_its_own_internet(children: Kindergarte
     assert (code, "not a run of this scenario" in said) == (2, True)
     code, said = children.run("simulate", "--resume", "last", "-o", out, "--scenario", scenario)
     assert code == 0, said
-    assert snapshot.verify_all(out, say=lambda line: None) == []
+    assert verification.verify_all(out, say=lambda line: None) == []
 
 
 class Backwards(datetime):
@@ -200,7 +200,7 @@ def test_a_clock_set_back_changes_times_and_nothing_else(tmp_path: Path, monkeyp
     with scan.draft_of(settings, scan.load_targets(settings), tmp_path / "out") as draft:
         run = asyncio.run(take(draft, world, Silent())).publish()
     assert Backwards.readings > 20
-    assert snapshot.verify(run) == []
+    assert verification.verify(run) == []
     outcomes = world.truth()["outcomes"]
     with query.connect(tmp_path / "out") as connection:
         rows = query.run_sql(connection, "SELECT outcome, count(*) AS n FROM probes GROUP BY ALL").to_pylist()
