@@ -9,15 +9,16 @@ The flow, one file a stage, in this order:
     families  a model's name and metadata -> Lineage
     suspect   reasons to doubt a host
     locate    address -> Place
-    rows      findings -> rows of the tables
-    snapshot  rows -> one finished run of Parquet, or nothing
+    snapshot  findings -> one finished run of Parquet, or nothing: `rows` makes its tables, `blocks` holds them until
+              `publishing` sorts and writes them; `verification` says what is wrong with a run
     query     finished runs -> DuckDB
     report    one question -> a table in the reader's format
 
 `identify` rests on `server_files` (the files of `data/servers/`, read with `server_toml`), whose `conditions` judge
 `replies`; `families` on `taxonomy` (the files read) and `names` (a name taken apart).
 `summaries` keeps what many runs come to, `study` sets their figures beside published ones.
-`scan` joins the stages, `derive` concludes again, `explain` and `classify` say why.
+`scan` joins the stages, `derive` concludes again and `rederive` puts that in a run's place, `explain` and `classify`
+say why.
 `cli` names the options (their words are in `choices`, their other sources in `settings`), `model` holds the nouns.
 `simulate` is an internet to try it on.
 What we know about the world is in `data/`; what we promise about shape is in `schemas/`.

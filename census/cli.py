@@ -513,9 +513,9 @@ def _studied(only: tuple[str, ...], output: Path, *, by: str, limit: int | None,
 @_OUTPUT
 def _summarize(output: Path) -> None:
     """Sum up the finished runs, so that reports over many of them are quick. Only runs that are new are read."""
-    from census import snapshot, summaries
+    from census import manifest, summaries
 
-    kept = summaries.refresh(output, snapshot.published(output), _teller(False))
+    kept = summaries.refresh(output, manifest.published(output), _teller(False))
     _tell(f"{kept.folder}: {len(kept.runs)} runs")
 
 
@@ -542,10 +542,10 @@ def _note(text: str) -> None:
 @_OUTPUT
 def _db(file: Path, output: Path) -> None:
     """Write FILE, a DuckDB database with views over the finished runs, for any DuckDB client."""
-    from census import query, snapshot
+    from census import manifest, query
 
     query.write_db(file, output, _note)
-    n_runs = len(snapshot.published(output, damaged=lambda _: None))
+    n_runs = len(manifest.published(output, damaged=lambda _: None))
     _tell(f"{file}: views over {n_runs} runs; write it again when runs are added")
 
 
@@ -553,9 +553,9 @@ def _db(file: Path, output: Path) -> None:
 @_OUTPUT
 def _runs(output: Path) -> None:
     """List the finished and the unfinished runs."""
-    from census import snapshot
+    from census import manifest, snapshot
 
-    finished = snapshot.published(output, damaged=_note)
+    finished = manifest.published(output, damaged=_note)
     if not (finished or snapshot.unfinished(output)):
         _tell(f"{output}: no runs")
     for run in finished:
@@ -569,11 +569,11 @@ def _runs(output: Path) -> None:
 @_OUTPUT
 def _verify(runs: tuple[str, ...], output: Path) -> None:
     """Check checksums, schema, ledger and references of RUNS (default: all). Exit code 6 if any is damaged."""
-    from census import snapshot
+    from census import verification
 
-    problems = snapshot.verify_all(output, runs, say=_tell)
+    problems = verification.verify_all(output, runs, say=_tell)
     if problems:
-        raise snapshot.damaged(problems)
+        raise verification.damaged(problems)
 
 
 @main.command("derive")

@@ -1,7 +1,7 @@
 """Finished runs -> the same runs, concluded again: kept replies -> conversations -> findings -> the derived tables.
 
 No network and no clock but the date that is written down. What a reply means is decided where a scan decides it, in
-`scan.Stages.conclude`; how a run is replaced in one step, in `snapshot.rederive`.
+`scan.Stages.conclude`; how a run is replaced in one step, in `rederive`.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ from census.identify import Rules
 from census.locate import Locator, Networks
 from census.manifest import RUNS, Run, read_run, run_folders, table_sql
 from census.model import Certificate, Conversation, Finding, Outcome, Place, Question, Reply, Target
+from census.rederive import rederive, run_row, workshop
 from census.scan import COLLECT_AFTER, Settings, Stages
 from census.schema import tables
-from census.snapshot import installation_salt, rederive, run_row, workshop
+from census.snapshot import installation_salt
 from census.suspect import Suspicions
 
 LAST = "last"

@@ -23,10 +23,10 @@ from census.families import Families
 from census.hostile import Unreadable, printable, read_json
 from census.identify import Rules
 from census.model import Conversation, Doubt, Finding, Lineage, Model, Question, Reply, Together
+from census.rederive import rules_of, run_row
 from census.replies import View
 from census.scan import Stages
 from census.server_files import Match, Rule
-from census.snapshot import rules_of, run_row
 from census.suspect import Reason, Suspicions
 
 BODY_SHOWN = 600

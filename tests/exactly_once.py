@@ -32,7 +32,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from census import crew, resources, scan, snapshot
+from census import crew, manifest, resources, scan, snapshot, verification
 from census.cli import main as cli
 from census.model import Conversation, Outcome, Target
 from census.simulate import Atlas, Internet, Request, World
@@ -218,7 +218,7 @@ def _unreadable(out: Path) -> Iterator[str]:
             yield f"{path.relative_to(out)}: {problem!r}"
     for run in (each.parent for each in out.glob("runs/*/hosts")):
         try:
-            yield from snapshot.read_run(run).damage()
+            yield from manifest.read_run(run).damage()
         except Exception as problem:
             yield f"{run.relative_to(out)}: {problem!r}"
 
@@ -422,16 +422,16 @@ def torment(folder: Path, kills: int, times: float, seed: int = 1) -> Tally:
         here = Field(out, settings, targets, stages, atlas)
         fast = Field(out, replace(settings, rate=1e5, senders=300), targets, stages, atlas)
         _whole(fast.census)
-        (undisturbed,) = snapshot.run_folders(out)
+        (undisturbed,) = manifest.run_folders(out)
         expected = contents(undisturbed)
         with reader(out, folder / "reader.json"):
             publishing = max(1, kills // 10)
             lives = kill_scanners(here, kills - publishing, tally, chance)
             _whole(lambda: _ask_the_rest(here))
             kill_publishers(here, publishing, tally, chance)
-    finished = [run for run in snapshot.run_folders(out) if run != undisturbed]
+    finished = [run for run in manifest.run_folders(out) if run != undisturbed]
     tally.targets, tally.blocks = targets.size, len(here.order.blocks())
-    tally.problems = [*map(str, snapshot.verify_all(out, say=lambda line: None)), *_left(out, finished)]
+    tally.problems = [*map(str, verification.verify_all(out, say=lambda line: None)), *_left(out, finished)]
     tally.differences = [line for run in finished for line in differences(expected, contents(run))]
     tally.reads, tally.unreadable = json.loads((folder / "reader.json").read_text(encoding="utf-8"))
     judge_requests(here, lives, folder / "requests.json", tally)

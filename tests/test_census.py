@@ -16,7 +16,7 @@ import pandas
 import polars
 import pytest
 
-from census import query, report, scan, snapshot, wire
+from census import manifest, query, report, scan, snapshot, verification, wire
 from census.errors import CensusError, ContactError, ScanStopped, UsageError
 from census.model import Finding
 from census.simulate import World
@@ -152,7 +152,7 @@ def test_every_table_reads_in_pandas_and_polars(census_of_the_world: Census) -> 
 
 
 def test_the_run_verifies(census_of_the_world: Census) -> None:
-    assert snapshot.verify(census_of_the_world.run) == []
+    assert verification.verify(census_of_the_world.run) == []
 
 
 def test_a_stopped_scan_goes_on_and_ends_the_same(tmp_path: Path, census_of_the_world: Census) -> None:
@@ -161,7 +161,7 @@ def test_a_stopped_scan_goes_on_and_ends_the_same(tmp_path: Path, census_of_the_
     out = tmp_path / "out"
     with scan.draft_of(settings, scan.load_targets(settings), out) as draft, pytest.raises(ScanStopped):
         asyncio.run(take(draft, world, Silent(stop_after=200)))
-    assert snapshot.published(out) == []
+    assert manifest.published(out) == []
     with snapshot.Draft.resume(out, draft.run_id) as again:
         assert sum(again.counts().values()) >= 200, "all that was answered is kept, not whole blocks only"
         assert 0 <= len(again.committed) < len(scan.order_of(settings, scan.load_targets(settings)).blocks())

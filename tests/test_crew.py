@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from census import crew, scan, snapshot
+from census import crew, manifest, scan, snapshot, verification
 from census.errors import CensusError, ScannerFault, ScanStopped, SnapshotError
 from census.pace import Share, rest, shares
 from census.simulate import Atlas, World, apart
@@ -95,7 +95,7 @@ def _differ(one: Path, other: Path) -> list[str]:
 
 def test_several_find_what_one_finds(world: World, tmp_path: Path) -> None:
     one, three = asked(world, tmp_path / "one", 1), asked(world, tmp_path / "three", 3)
-    assert snapshot.verify(three) == []
+    assert verification.verify(three) == []
     assert _differ(one, three) == []
 
 
@@ -103,7 +103,7 @@ def test_a_lost_worker_costs_nothing_but_time(world: World, tmp_path: Path) -> N
     watcher = Acting(act=lambda: os.kill(_children(os.getpid())[-1], signal.SIGKILL))
     run = asked(world, tmp_path, 2, watcher, rate=150.0)
     assert watcher.acted and any("is lost: its open blocks are asked again" in line for line in watcher.lines)
-    assert snapshot.verify(run) == []
+    assert verification.verify(run) == []
     assert watcher.findings == len(world.hosts)
     assert "its open blocks are asked again" in (run / scan.LOG_FILE).read_text()
 
@@ -267,7 +267,7 @@ def test_a_disturbed_scan_says_so_and_goes_on_to_the_same_end(
         away.rename(here.out)
     assert _children(os.getpid())[1:] == []
     whole = taken(replace(here, settings=replace(few.settings, rate=5000.0)))
-    assert snapshot.verify(whole) == [] and _differ(undisturbed, whole) == []
+    assert verification.verify(whole) == [] and _differ(undisturbed, whole) == []
 
 
 def test_a_signal_to_a_worker_alone_changes_nothing(few: Field, tmp_path: Path) -> None:
@@ -294,9 +294,9 @@ def test_a_disk_that_is_full_when_the_run_is_published(few: Field, undisturbed: 
         for most in (0, 3000, 12_000):
             with pytest.raises(SnapshotError, match="File too large; whole blocks are kept"), _files_at_most(most):
                 job.publish()
-            assert snapshot.run_folders(here.out) == []
+            assert manifest.run_folders(here.out) == []
         whole = job.publish()
-    assert snapshot.verify(whole) == [] and _differ(undisturbed, whole) == []
+    assert verification.verify(whole) == [] and _differ(undisturbed, whole) == []
 
 
 @contextmanager
@@ -319,7 +319,7 @@ def test_a_kill_between_the_last_block_and_the_publishing(
         assert _ended(forked(lambda: taken(here) and None)) == -signal.SIGKILL
     monkeypatch.setattr(crew._Crew, "_forked", lambda self, share: pytest.fail("somebody was asked again"))
     whole = taken(here)
-    assert snapshot.verify(whole) == [] and _differ(undisturbed, whole) == []
+    assert verification.verify(whole) == [] and _differ(undisturbed, whole) == []
 
 
 def test_a_log_that_no_worker_can_write_is_told_once(

@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from census import __version__, blocks, derive, disk, query, report, resources, snapshot
+from census import __version__, blocks, derive, disk, query, rederive, report, resources, schema, snapshot, verification
 from census.errors import CensusError, GeoError, SnapshotError
 from census.manifest import read_run
 from census.model import Certificate, Conversation, Doubt, Finding, Identity, Model, Outcome, Target
@@ -122,7 +122,7 @@ def test_todays_rules_name_a_server_seen_before(aged: Path, findings: list[Findi
     n = sum(one.identity.server == "vllm" for one in findings)
     assert rows(tmp_path, unknown) == rows(tmp_path, unknown.replace("hosts", "probes")) == [(n,)]
     assert rows(tmp_path, unknown.replace("hosts", "hosts_as_published")) == [(0,)]
-    assert snapshot.verify(aged) == []
+    assert verification.verify(aged) == []
     assert {path: (aged / f"earlier/0001/{path}.kept").read_bytes() for path in old} == old
 
 
@@ -138,17 +138,17 @@ def test_tables_derived_again_are_those_that_a_scan_writes(aged: Path, findings:
     (tmp_path / "other" / snapshot.SALT).write_bytes((tmp_path / snapshot.SALT).read_bytes())
     fresh = publish(tmp_path / "other", findings, **TODAY)
     derive.derive(tmp_path, RUN)
-    for table in snapshot.DERIVED:
+    for table in rederive.DERIVED:
         (file,) = read_run(aged).paths(table)
         assert file.read_bytes() == (fresh / table / "part-0000.parquet").read_bytes(), table
 
 
 def test_the_run_says_how_it_was_derived_and_how_it_was_scanned(aged: Path, tmp_path: Path) -> None:
     derive.derive(tmp_path, RUN)
-    row = snapshot.run_row(read_run(aged))
+    row = rederive.run_row(read_run(aged))
     assert (row["data_version"], row["derived_data_version"]) == ("old", resources.data_version())
     assert row["derived_at"] > row["finished_at"]
-    assert snapshot.rules_of(row) == (__version__, resources.data_version())
+    assert rederive.rules_of(row) == (__version__, resources.data_version())
 
 
 def test_twice_is_once(aged: Path, tmp_path: Path) -> None:
@@ -160,11 +160,11 @@ def test_twice_is_once(aged: Path, tmp_path: Path) -> None:
 
 def test_what_was_replaced_is_guarded_and_no_pattern_finds_it(aged: Path, tmp_path: Path) -> None:
     derive.derive(tmp_path, RUN)
-    listed = {path for table in snapshot.tables() for path in read_run(aged).paths(table)}
+    listed = {path for table in schema.tables() for path in read_run(aged).paths(table)}
     assert set((tmp_path / "runs").rglob("*.parquet")) == listed
     kept = next((aged / "earlier").rglob("*.kept"))
     kept.write_bytes(kept.read_bytes()[:-1])
-    assert str(kept) in snapshot.verify(aged)[0]
+    assert str(kept) in verification.verify(aged)[0]
 
 
 def test_a_run_from_before_probes_had_certificates(aged: Path, tmp_path: Path) -> None:
@@ -176,20 +176,20 @@ def test_a_run_from_before_probes_had_certificates(aged: Path, tmp_path: Path) -
     data = path.read_bytes()
     entry |= {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest(), "columns": "of then"}
     (aged / "manifest.json").write_text(json.dumps(content))
-    assert snapshot.verify(aged) == []
+    assert verification.verify(aged) == []
     was = rows(tmp_path, "SELECT count(tls_sha256) FROM hosts")
     derive.derive(tmp_path, RUN)
     assert (
         rows(tmp_path, "SELECT count(h.tls_sha256) FROM hosts h JOIN probes USING (ip, port, domain, tls_sha256)")
         == was
     )
-    assert snapshot.verify(aged) == []
+    assert verification.verify(aged) == []
 
 
 # --- nothing is half done --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", [(blocks, "write"), (disk, "sync_tree"), (snapshot, "_exchange")])
+@pytest.mark.parametrize("step", [(blocks, "write"), (disk, "sync_tree"), (rederive, "_exchange")])
 def test_a_step_that_fails_leaves_the_run_as_it_was(
     aged: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: tuple[Any, str]
 ) -> None:
@@ -203,19 +203,19 @@ def test_a_step_that_fails_leaves_the_run_as_it_was(
             derive.derive(tmp_path, RUN)
     assert contents(aged) == before
     assert derive.derive(tmp_path, RUN).replaced
-    assert snapshot.verify(aged) == []
+    assert verification.verify(aged) == []
 
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from census import derive, snapshot
-exchange = snapshot._exchange
+from census import derive, rederive
+exchange = rederive._exchange
 def killed(*folders):
     if sys.argv[2] == "after":
         exchange(*folders)
     os.kill(os.getpid(), signal.SIGKILL)
-snapshot._exchange = killed
+rederive._exchange = killed
 derive.derive(Path(sys.argv[1]), "last")
 """
 
@@ -224,7 +224,7 @@ derive.derive(Path(sys.argv[1]), "last")
 def test_a_kill_around_the_one_step_leaves_a_whole_run(aged: Path, tmp_path: Path, when: str) -> None:
     done = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), when], capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL
-    assert snapshot.verify(aged) == []
+    assert verification.verify(aged) == []
     n = rows(tmp_path, "SELECT count(*) FROM hosts WHERE server = 'vllm'")[0][0]
     assert bool(n) is (when == "after")
     derive.derive(tmp_path, RUN)
@@ -233,7 +233,7 @@ def test_a_kill_around_the_one_step_leaves_a_whole_run(aged: Path, tmp_path: Pat
 
 
 def test_two_cannot_derive_one_run_at_once(aged: Path, tmp_path: Path) -> None:
-    with snapshot.workshop(tmp_path, RUN), pytest.raises(SnapshotError, match="another process is at work"):
+    with rederive.workshop(tmp_path, RUN), pytest.raises(SnapshotError, match="another process is at work"):
         derive.derive(tmp_path, RUN)
     assert derive.derive(tmp_path, RUN).replaced
 
@@ -301,13 +301,13 @@ def test_places_are_kept_when_the_databases_are_not_the_same(
     done = derive.derive(tmp_path, RUN)
     assert f"places are kept: places.mmdb {told}" in done.places
     assert rows(tmp_path, PLACES) == was
-    assert snapshot.run_row(read_run(tmp_path / "runs" / RUN))["geo"][0]["file"] == "places.mmdb"
+    assert rederive.run_row(read_run(tmp_path / "runs" / RUN))["geo"][0]["file"] == "places.mmdb"
 
 
 def test_another_database_is_used_and_recorded_when_it_is_named(located: Path, tmp_path: Path) -> None:
     other = located.rename(tmp_path / "other.mmdb")
     derive.derive(tmp_path, RUN, geo=[str(other)])
-    assert snapshot.run_row(read_run(tmp_path / "runs" / RUN))["geo"][0]["file"] == "other.mmdb"
+    assert rederive.run_row(read_run(tmp_path / "runs" / RUN))["geo"][0]["file"] == "other.mmdb"
     with pytest.raises(GeoError):
         derive.derive(tmp_path, RUN, geo=[str(tmp_path / "none.mmdb")])
 

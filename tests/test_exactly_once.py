@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from census import query, report, scan, snapshot
+from census import manifest, query, report, scan, snapshot, verification
 from census.cli import INTERRUPTED
 from census.errors import ScanStopped, SnapshotError
 from census.simulate import Internet, Request, World
@@ -71,8 +71,8 @@ def resumes(children: Kindergarten, listing: Path, out: Path) -> None:
     """The unfinished run of `out` goes on and is whole."""
     code, said = children.run("scan", "--resume", "last", "-o", out)
     assert code == 0, said
-    (run,) = snapshot.run_folders(out)
-    assert snapshot.verify(run) == []
+    (run,) = manifest.run_folders(out)
+    assert verification.verify(run) == []
     with query.connect(out) as connection:
         (row,) = query.run_sql(connection, "SELECT n_targets, n_resumed FROM runs").to_pylist()
     assert row == {"n_targets": len(listing.read_text().split()), "n_resumed": 1}
@@ -155,8 +155,8 @@ def test_two_resumes_of_one_run_at_once(children: Kindergarten, listing: Path, t
     code, said = children.run("scan", "--resume", "last", "-o", out)
     assert (code, "another process is at work on this run" in said) == (SnapshotError.exit_code, True)
     assert child.wait() == 0
-    (run,) = snapshot.run_folders(out)
-    assert snapshot.verify(run) == []
+    (run,) = manifest.run_folders(out)
+    assert verification.verify(run) == []
 
 
 def test_two_scans_into_one_output_at_once(children: Kindergarten, listing: Path, tmp_path: Path) -> None:
@@ -164,8 +164,8 @@ def test_two_scans_into_one_output_at_once(children: Kindergarten, listing: Path
     options = (listing, "-o", out, "--allow-private", "--rate", 400, "--network-rate", 1000, "--workers", 2)
     both = [children.start("scan", *options) for _ in range(2)]
     assert [child.wait() for child in both] == [0, 0]
-    one, other = snapshot.run_folders(out)
-    assert snapshot.verify_all(out, say=lambda line: None) == []
+    one, other = manifest.run_folders(out)
+    assert verification.verify_all(out, say=lambda line: None) == []
     hosts = [exactly_once.contents(run)["hosts"] for run in (one, other)]
     assert hosts[0] == hosts[1] != []
 
@@ -183,7 +183,7 @@ def test_a_simulated_census_is_resumed_in_its_own_internet(children: Kindergarte
     assert (code, "not a run of this scenario" in said) == (2, True)
     code, said = children.run("simulate", "--resume", "last", "-o", out, "--scenario", scenario)
     assert code == 0, said
-    assert snapshot.verify_all(out, say=lambda line: None) == []
+    assert verification.verify_all(out, say=lambda line: None) == []
 
 
 def test_two_signals_end_a_scan_that_waits_for_a_connection(children: Kindergarten, tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_clock_that_jumps_changes_times_and_nothing_else(tmp_path: Path, monke
         asyncio.run(ask(draft, len(world.hosts) // 2))
     with snapshot.Draft.resume(tmp_path / "out", draft.run_id) as draft:
         run = asyncio.run(ask(draft, None)).publish()
-    assert Jumping.readings > 180 and snapshot.verify(run) == []
+    assert Jumping.readings > 180 and verification.verify(run) == []
     with query.connect(tmp_path / "out") as connection:
         rows = query.run_sql(connection, "SELECT outcome, count(*) AS n FROM probes GROUP BY ALL").to_pylist()
         (times,) = query.run_sql(connection, "SELECT finished_at < started_at AS back FROM runs").to_pylist()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 
-from census import resources, snapshot, study
+from census import resources, study, verification
 from census.errors import DataError, UsageError
 from census.manifest import published
 from census.simulate import chronicle, population
@@ -47,7 +47,7 @@ def test_every_run_is_whole_and_says_that_it_is_synthetic(folder: Path) -> None:
     runs = published(folder)
     assert len(runs) == DAYS
     for run in (runs[0], runs[150], runs[-1]):
-        assert snapshot.verify(run.folder) == []
+        assert verification.verify(run.folder) == []
         row = pq.read_table(run.paths("runs")[0]).to_pylist()[0]
         assert row["is_simulated"] and row["notes"] == chronicle.NOTE
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from census import duck, manifest, query, schema, snapshot
+from census import duck, manifest, query, schema, verification
 from census.errors import QueryError, SnapshotError
 from census.model import Doubt, Target
 from census.snapshot import Draft
@@ -197,7 +197,7 @@ def test_large_evidence_is_hashed_by_verify_and_not_by_every_query(tmp_path, mon
         data.seek(8)
         data.write(b"\0")
     assert rows(tmp_path, "SELECT count(*) FROM hosts") == [(32,)]
-    assert snapshot.verify(folder) == [f"{file}: damaged: its SHA-256 is not the one in the manifest"]
+    assert verification.verify(folder) == [f"{file}: damaged: its SHA-256 is not the one in the manifest"]
 
 
 # --- one query at a time, and nothing else ---------------------------------------------------------------------------

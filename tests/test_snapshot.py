@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from census import blocks, disk, hostile, publishing, rows, schema, snapshot
+from census import blocks, disk, hostile, publishing, rows, schema, snapshot, verification
 from census.errors import SnapshotError
 from census.model import Finding, Identity, Model, Outcome
 from census.snapshot import Draft
@@ -122,7 +122,7 @@ def test_a_run_holds_all_rows_sorted_and_is_whole(tmp_path):
         order = [(column, "ascending") for column in schema.tables()[name].sort]
         assert table.sort_by(order).equals(table), name
         assert table.schema.equals(schema.tables()[name].arrow), name
-    assert snapshot.verify(folder) == []
+    assert verification.verify(folder) == []
     assert not (tmp_path / "unfinished" / RUN).exists()
 
 
@@ -137,13 +137,13 @@ def test_a_run_that_found_nobody_has_readable_tables(tmp_path):
     tables = read(folder)
     assert [tables[name].num_rows for name in TABLES] == [1, 0, 0, 0, 0]
     assert tables["hosts"].schema.equals(schema.tables()["hosts"].arrow)
-    assert snapshot.verify(folder) == []
+    assert verification.verify(folder) == []
 
 
 def test_a_run_without_targets_is_a_run(tmp_path):
     with Draft.create(tmp_path, RUN, {}, lambda folder: None) as draft:
         folder = draft.publish(run_row(draft))
-    assert snapshot.verify(folder) == []
+    assert verification.verify(folder) == []
 
 
 def test_bodies_are_there_once_in_buckets_and_row_groups_of_any_size(tmp_path, monkeypatch):
@@ -217,7 +217,7 @@ def test_a_finding_that_fits_no_column_costs_its_neighbours_nothing(tmp_path):
     outcomes = dict(zip(tables["probes"]["ip"].to_pylist(), tables["probes"]["outcome"].to_pylist(), strict=True))
     assert [outcomes[f"240.0.0.{i}"] for i in (0, 1, 3, 9)] == [Outcome.UNKNOWN_ERROR] * 4
     assert [outcomes[f"240.0.0.{i}"] for i in (2, 20)] == [Outcome.SUCCESS] * 2
-    assert snapshot.verify(folder) == []
+    assert verification.verify(folder) == []
 
 
 def test_hostile_text_is_kept_as_sent(tmp_path):
@@ -225,7 +225,7 @@ def test_hostile_text_is_kept_as_sent(tmp_path):
     identity = Identity("ollama", rule="r", confidence=1.0, models=(Model(name, family_raw="İ\x00 "),))
     folder = publish(tmp_path, [replace(server(1), identity=identity, lineages=())])
     assert read(folder)["models"]["name"].to_pylist() == [name]
-    assert snapshot.verify(folder) == []
+    assert verification.verify(folder) == []
 
 
 # --- resuming --------------------------------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def test_a_block_committed_twice_is_there_once(tmp_path):
         draft.commit(0, block(0, 32))
         draft.commit(0, block(1, 32))
         assert draft.counts().total() == 32
-        assert snapshot.verify(draft.publish(run_row(draft))) == []
+        assert verification.verify(draft.publish(run_row(draft))) == []
 
 
 def test_parts_of_a_block_last_and_count_and_the_rest_completes_it(tmp_path):
@@ -269,7 +269,7 @@ def test_parts_of_a_block_last_and_count_and_the_rest_completes_it(tmp_path):
         draft.commit(0, block(0, 32))
         folder = draft.publish(run_row(draft))
     assert contents(folder) == whole
-    assert snapshot.verify(folder) == []
+    assert verification.verify(folder) == []
 
 
 def test_parts_that_hold_every_target_are_published_as_they_are(tmp_path):
@@ -290,7 +290,7 @@ def test_parts_left_by_a_kill_while_their_block_was_made_whole_are_not_counted_t
         assert len(list((draft.folder / "blocks").iterdir())) == 2
     with Draft.resume(tmp_path, RUN) as draft:
         assert (draft.committed, draft.counts().total(), draft.hits()) == ({0}, 32, 16)
-        assert snapshot.verify(draft.publish(run_row(draft))) == []
+        assert verification.verify(draft.publish(run_row(draft))) == []
 
 
 def test_the_targets_of_a_damaged_part_are_asked_again(tmp_path, caplog):
@@ -365,7 +365,7 @@ def test_a_full_disk_keeps_whole_blocks_and_says_what_now(tmp_path, monkeypatch)
         assert [p.name[:8] for p in (draft.folder / "blocks").iterdir()] == ["00000000"]
         assert not list(tmp_path.glob("runs/*"))
         draft.commit(1, block(1, 32))
-        assert snapshot.verify(draft.publish(run_row(draft))) == []
+        assert verification.verify(draft.publish(run_row(draft))) == []
 
 
 def test_an_output_folder_that_cannot_be_made_is_told_without_advice_to_resume(tmp_path):
@@ -391,7 +391,7 @@ def test_a_kill_between_publishing_and_cleaning_leaves_a_finished_run(tmp_path, 
     with pytest.raises(SnapshotError, match="finished"):
         Draft.resume(tmp_path, RUN)
     assert not (tmp_path / "unfinished" / RUN).exists()
-    assert snapshot.verify(folder) == []
+    assert verification.verify(folder) == []
 
 
 def test_a_beginning_cut_short_cannot_be_resumed_and_is_removed(tmp_path):
@@ -406,7 +406,7 @@ def test_logs_go_with_the_run(tmp_path):
     with Draft.create(tmp_path, RUN, {}, lambda folder: (folder / "scan.log").write_text("fault")) as draft:
         folder = draft.publish(run_row(draft))
     assert (folder / "scan.log").read_text() == "fault"
-    assert snapshot.verify(folder) == []
+    assert verification.verify(folder) == []
 
 
 BLOCKS = 10
@@ -417,7 +417,7 @@ KILLED = """
 import os, random, signal, sys, time
 from pathlib import Path
 import pyarrow
-from census import snapshot
+from census import manifest, snapshot
 from tests.findings import RUN, block, run_row
 
 def work(out, blocks):
@@ -446,7 +446,7 @@ pyarrow.array([1])
 for attempt in range(kills):
     folder = out / str(attempt)
     killed(folder, blocks, chance.uniform(0.01, 0.4))
-    whole = [snapshot.read_run(found).damage() for found in snapshot.run_folders(folder)]
+    whole = [manifest.read_run(found).damage() for found in manifest.run_folders(folder)]
     print(len(whole), sum(map(len, whole)))
 """
 
@@ -489,17 +489,17 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize("name", schema.TABLES)
 def test_a_damaged_file_is_named(folder, name):
     flip(folder / name / "part-0000.parquet")
-    (problem,) = snapshot.verify(folder)
+    (problem,) = verification.verify(folder)
     assert problem.startswith(str(folder / name / "part-0000.parquet"))
 
 
 def test_a_missing_file_and_a_missing_manifest_are_named(folder):
     (folder / "models" / "part-0000.parquet").unlink()
-    assert snapshot.verify(folder) == [f"{folder}/models/part-0000.parquet: No such file or directory"]
+    assert verification.verify(folder) == [f"{folder}/models/part-0000.parquet: No such file or directory"]
     (folder / "manifest.json").write_text("{")
-    assert "manifest.json: not a readable manifest" in snapshot.verify(folder)[0]
+    assert "manifest.json: not a readable manifest" in verification.verify(folder)[0]
     (folder / "manifest.json").unlink()
-    assert "no finished run here" in snapshot.verify(folder)[0]
+    assert "no finished run here" in verification.verify(folder)[0]
 
 
 def rewrite(folder: Path, name: str, change) -> None:
@@ -554,7 +554,7 @@ def first_changed(column: str, value):
 )
 def test_a_run_that_contradicts_itself_is_told(folder, name, change, problem):
     rewrite(folder, name, change)
-    assert any(problem in line for line in snapshot.verify(folder)), snapshot.verify(folder)
+    assert any(problem in line for line in verification.verify(folder)), verification.verify(folder)
 
 
 def as_text(table: pa.Table, column: str) -> pa.Schema:
@@ -565,23 +565,23 @@ def as_text(table: pa.Table, column: str) -> pa.Schema:
 def test_a_manifest_that_points_out_of_its_run_is_refused(folder):
     text = (folder / "manifest.json").read_text()
     (folder / "manifest.json").write_text(text.replace("hosts/part-0000.parquet", "../../x.parquet"))
-    assert "outside of the run" in snapshot.verify(folder)[0]
+    assert "outside of the run" in verification.verify(folder)[0]
 
 
 def test_a_file_that_the_manifest_does_not_know_is_named(folder):
     stranger = shutil.copy(folder / "hosts" / "part-0000.parquet", folder / "hosts" / "copy.parquet")
-    assert snapshot.verify(folder) == [f"{stranger}: not in the manifest"]
+    assert verification.verify(folder) == [f"{stranger}: not in the manifest"]
 
 
 def test_a_folder_without_runs_cannot_pass_as_verified(tmp_path):
     for out in (tmp_path, tmp_path / "mistyped"):
         with pytest.raises(SnapshotError, match=f"{out}: no finished runs"):
-            snapshot.verify_all(out, say=lambda line: None)
+            verification.verify_all(out, say=lambda line: None)
 
 
 def test_a_copied_or_renamed_run_is_refused(tmp_path, folder):
     shutil.copytree(folder, tmp_path / "runs" / "copied")
-    (problem,) = snapshot.verify_all(tmp_path, say=lambda line: None)
+    (problem,) = verification.verify_all(tmp_path, say=lambda line: None)
     assert problem.startswith(f"{tmp_path}/runs/copied: this is run {RUN}")
 
 
@@ -589,9 +589,9 @@ def test_verify_all_says_which_run_is_which(tmp_path, folder):
     other = shutil.copytree(folder, tmp_path / "runs" / "20261123T000000Z-0000")
     flip(other / "hosts" / "part-0000.parquet")
     said: list[str] = []
-    problems = snapshot.verify_all(tmp_path, say=said.append)
+    problems = verification.verify_all(tmp_path, say=said.append)
     assert said == [f"{RUN}: whole", "20261123T000000Z-0000: 1 problems"]
-    assert str(snapshot.damaged(problems)).startswith(str(other))
+    assert str(verification.damaged(problems)).startswith(str(other))
 
 
 def test_pyarrow_is_kept_from_pandas_and_pandas_is_there_for_who_wants_it() -> None:

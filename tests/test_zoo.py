@@ -22,7 +22,7 @@ from typing import Any
 
 import pytest
 
-from census import duck, formats, hostile, identify, probe, query, report, scan, snapshot, wire
+from census import duck, formats, hostile, identify, probe, query, report, scan, verification, wire
 from census.choices import REPORT_FORMATS
 from census.model import Conversation, Target
 from census.simulate import Host, World
@@ -66,7 +66,7 @@ def test_every_animal_has_its_outcome(visit: Visit) -> None:
 
 
 def test_the_run_is_whole_and_nothing_of_ours_broke(visit: Visit) -> None:
-    assert snapshot.verify(visit.run) == []
+    assert verification.verify(visit.run) == []
     assert visit.rows("SELECT ip, error FROM probes WHERE error LIKE 'fault of the census%'") == []
     assert not (visit.run / scan.LOG_FILE).exists()
 

@@ -23,7 +23,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from census import crew, resources, scan, snapshot
+from census import crew, manifest, resources, scan, verification
 from census.simulate import Atlas, Host, Internet, World
 from tests.conftest import Silent
 from tests.exactly_once import _children, forked
@@ -197,8 +197,8 @@ def rehearse(folder: Path, scale: float) -> tuple[list[str], list[str]]:
     seconds = time.monotonic() - start
     os.kill(internet.pid, signal.SIGTERM)
     answered = internet.end()
-    (run,) = snapshot.run_folders(folder / "out")
-    wrong = [*snapshot.verify(run), *differences(world, run)]
+    (run,) = manifest.run_folders(folder / "out")
+    wrong = [*verification.verify(run), *differences(world, run)]
     ledger = (folder / "out" / "ledger.txt").read_text(encoding="utf-8")
     return table(world, ledger, seconds, asked, answered, before, wrong), wrong
 
