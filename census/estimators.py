@@ -6,6 +6,7 @@ the same population; never how far the hosts that were not asked differ.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from math import factorial
 from typing import Any
@@ -139,7 +140,9 @@ def survival(days: Floats, gone: npt.NDArray[np.bool_], grid: Sequence[int]) -> 
     """(day, share still there, low, high) for the days of `grid`, by Kaplan and Meier, bands by Greenwood, log-log."""
     stats = scipy_stats()
     curve = stats.ecdf(stats.CensoredData.right_censored(days, ~gone)).sf
-    band = curve.confidence_interval(method="log-log")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # of days on which all or none are left: no interval, as told
+        band = curve.confidence_interval(method="log-log")
     for day in grid:
         value, low, high = (float(one.evaluate(day)) for one in (curve, band.low, band.high))
         yield day, value, low if np.isfinite(low) else None, high if np.isfinite(high) else None

@@ -13,7 +13,7 @@ import math
 import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain, count
@@ -36,6 +36,9 @@ HEADING = 9
 WIDTH = 110
 """Columns of prose around a table: fixed, so that output does not depend on the terminal."""
 
+PRECISION = 4
+"""Digits that people are shown of an estimate."""
+
 SYNTHETIC = "synthetic: a simulated internet, not a measurement"
 
 Show = Callable[[str, Any, bool], str]
@@ -56,6 +59,7 @@ class Page:
     legend: Sequence[tuple[str, str]]
     about: Mapping[str, Any]
     synthetic: bool = False
+    show: Show = field(default_factory=lambda: shown)
 
     @property
     def marks(self) -> list[str]:
@@ -87,7 +91,7 @@ def _known(format: str) -> str:
 
 
 def _as_text(page: Page) -> str:
-    body = _grid(page.rows, shown) if page.rows.num_rows else ["(no rows)"]
+    body = _grid(page.rows, page.show) if page.rows.num_rows else ["(no rows)"]
     legend = [line for label, text in page.legend for line in _wrapped(label, hostile.printable(text))]
     return "\n".join([page.title, *page.marks, "", *body, "", *legend]) + "\n"
 
@@ -106,14 +110,14 @@ def _wrapped(label: str, text: str) -> list[str]:
 
 def _as_markdown(page: Page) -> str:
     head = [f"## {page.title}", "", *(line for mark in page.marks for line in (f"**{mark}**", ""))]
-    body = _markdown(page.rows, shown) if page.rows.num_rows else ["(no rows)"]
+    body = _markdown(page.rows, page.show) if page.rows.num_rows else ["(no rows)"]
     legend = [f"- **{label}**: {markdown_text(hostile.printable(text))}" for label, text in page.legend]
     return "\n".join([*head, *body, "", *legend]) + "\n"
 
 
 def _as_html(page: Page) -> str:
     marks = [f"<p><strong>{hostile.html_text(mark)}</strong></p>" for mark in page.marks]
-    body = _html_table(page.rows, shown) if page.rows.num_rows else ["<p>(no rows)</p>"]
+    body = _html_table(page.rows, page.show) if page.rows.num_rows else ["<p>(no rows)</p>"]
     pairs = [f"<dt>{hostile.html_text(label)}</dt><dd>{hostile.html_text(text)}</dd>" for label, text in page.legend]
     return _document(page.title, [*marks, *body, "<dl>", *pairs, "</dl>"])
 
@@ -215,6 +219,11 @@ def figure(name: str, value: float | int | None) -> str:
     if _SHARE.search(name):
         return f"{100 * value:.1f} %"
     return f"{value:,}" if isinstance(value, int) else f"{value:,.2f}"
+
+
+def precise(name: str, value: Any, number: bool) -> str:
+    """A cell of an estimate: PRECISION digits of a fraction, since an interval can be narrower than two decimals."""
+    return f"{value:,.{PRECISION}g}" if isinstance(value, float) else shown(name, value, number)
 
 
 def plain(_name: str, value: Any, _number: bool) -> str:

@@ -148,7 +148,7 @@ def render(answer: Answer, format: str, limit: int | None = None) -> str | bytes
     about = {"report": one.name, "question": one.question, "synthetic": answer.synthetic, "method": one.method}
     about |= {"runs": list(answer.runs), "suspects": answer.suspects}
     legend = tuple(_legend(answer, rows.num_rows))
-    return formats.write(formats.Page(one.question, rows, legend, about, answer.synthetic), format)
+    return formats.write(formats.Page(one.question, rows, legend, about, answer.synthetic, formats.precise), format)
 
 
 def _legend(answer: Answer, shown: int) -> Iterator[tuple[str, str]]:

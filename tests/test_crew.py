@@ -111,19 +111,20 @@ def test_a_lost_worker_costs_nothing_but_time(world: World, tmp_path: Path) -> N
 def test_after_a_lost_worker_nobody_is_asked_at_once(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits: list[float] = []
+    rests: list[float] = []
     forked = crew._Crew._forked
 
     def noted(self: crew._Crew, share: Share) -> Any:
-        waits.append(self._job._paced()._not_before - time.monotonic())
+        rests.append(self._job._paced()._not_before)
         return forked(self, share)
 
     told: list[bool] = []
     monkeypatch.setattr(scan.Scan, "tell_of_rest", lambda job: told.append(job._not_before > time.monotonic()))
     monkeypatch.setattr(crew._Crew, "_forked", noted)
-    watcher = Acting(act=lambda: os.kill(_children(os.getpid())[-1], signal.SIGKILL))
+    watcher, began = Acting(act=lambda: os.kill(_children(os.getpid())[-1], signal.SIGKILL)), time.monotonic()
     asked(world, tmp_path, 2, watcher, rate=150.0, network_rate=2.0 * len(world.hosts))
-    assert [wait > 0 for wait in waits] == [False, False, True, True]
+    before, again, after, too = rests
+    assert before == again < began < after == too
     assert told == [False, True]
 
 
