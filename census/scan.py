@@ -25,6 +25,7 @@ from typing import Any, Protocol, TypeVar, cast
 
 from census import __version__, resources
 from census.errors import CensusError, ContactError, ScanStopped, SnapshotError, TargetError, UsageError
+from census.exclusions import Exclusions, read_blocklists
 from census.families import Families
 from census.identify import Reading, Rules
 from census.locate import Locator, Networks
@@ -35,7 +36,8 @@ from census.probe import Limits, Prober, Route, allowed, now, user_agent
 from census.schema import SCHEMA_VERSION
 from census.snapshot import Draft, new_run_id
 from census.suspect import Suspicions
-from census.targets import Exclusions, Network, TargetSet, read, read_blocklists, sample_size
+from census.target_lines import Network
+from census.targets import TargetSet, read, sample_size
 
 try:
     import uvloop

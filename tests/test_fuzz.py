@@ -13,7 +13,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from census import hostile, resources, targets
+from census import exclusions, hostile, resources, targets
 from census.errors import DataError, SnapshotError, TargetError
 from census.identify import Rules
 from census.model import Outcome
@@ -86,7 +86,7 @@ def test_a_control_character_of_a_blocklist_is_shown_and_not_sent(tmp_path: Path
     path = tmp_path / "opt-outs.txt"
     path.write_text("192.0.2.0\x1b[2J%25\n", encoding="utf-8")
     with pytest.raises(TargetError, match=r"opt-outs\.txt:1: '192\.0\.2\.0\\x1b\[2J%25' holds characters") as refused:
-        targets.Exclusions.load([path])
+        exclusions.Exclusions.load([path])
     assert not unsafe(str(refused.value))
 
 

@@ -17,6 +17,9 @@ NOUNS = {"model", "hostile", "errors", "resources", "choices"}
 STAGES = {"targets", "pace", "probe", "identify", "families", "suspect", "locate", "snapshot", "query", "report"}
 
 ALSO = {
+    "targets": {"exclusions", "target_lines", "intervals"},
+    "exclusions": {"target_lines", "intervals"},
+    "target_lines": {"intervals"},
     "probe": {"wire"},
     "classify": {"families"},
     "rows": {"schema"},

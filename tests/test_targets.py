@@ -15,11 +15,12 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from census import resources, targets
+from census import resources, target_lines, targets
 from census.errors import SnapshotError, TargetError, UsageError
+from census.exclusions import Exclusions, is_private
 from census.model import Target
 from census.permutation import Permutation
-from census.targets import Exclusions, TargetSet, is_private, parse_ports, read, sample_size
+from census.targets import TargetSet, parse_ports, read, sample_size
 
 OPEN = Exclusions.load(allow_private=True, allow_simulated=True)
 STRICT = Exclusions.load()
@@ -227,14 +228,16 @@ _NEAR = st.from_regex(r"\A[0-9]{1,4}(\.[0-9]{1,4}){3}(:[0-9]{0,6})?\r?\Z")
 @given(st.lists(st.one_of(_SOUP, _NEAR), max_size=12))
 def test_the_fast_reader_takes_only_what_the_slow_one_would(lines: list[str]) -> None:
     raw = [line.encode() for line in lines]
-    bare, ported, others, n_lines = targets._fast(b"".join(line + b"\n" for line in raw)) if raw else ([], [], [], 0)
+    bare, ported, others, n_lines = (
+        target_lines.read_many(b"".join(line + b"\n" for line in raw)) if raw else ([], [], [], 0)
+    )
     assert n_lines == len(raw)
     slow = {index for index, _ in others}
     assert all(raw[index] == text for index, text in others)
     expected_bare, expected_ported = [], []
     for index, line in enumerate(raw):
         if index not in slow:
-            read_slowly = targets._line(line)
+            read_slowly = target_lines.read_line(line)
             low = int(read_slowly.network.network_address)
             assert read_slowly.network.prefixlen == 32
             if read_slowly.port:
@@ -245,7 +248,7 @@ def test_the_fast_reader_takes_only_what_the_slow_one_would(lines: list[str]) ->
 
 
 def test_the_fast_reader_takes_the_common_lines() -> None:
-    _, _, others, _ = targets._fast(b"0.0.0.0\n255.255.255.255\n9.9.9.9:1\n9.9.9.9:65535\n")
+    _, _, others, _ = target_lines.read_many(b"0.0.0.0\n255.255.255.255\n9.9.9.9:1\n9.9.9.9:65535\n")
     assert others == []
 
 

@@ -30,6 +30,7 @@ from netaddr import IPSet
 from census import (
     cli,
     duck,
+    exclusions,
     formats,
     hostile,
     locate,
@@ -183,8 +184,8 @@ def escape(data: bytes) -> None:
 
 
 @cache
-def _exclusions() -> targets.Exclusions:
-    return targets.Exclusions.load([])
+def _exclusions() -> exclusions.Exclusions:
+    return exclusions.Exclusions.load([])
 
 
 @_harness(_lines)
@@ -378,10 +379,10 @@ def _manifest_folder() -> Path:
 def blocklist(data: bytes) -> None:
     """A blocklist excludes all that can be read of it, and what cannot be read is an error that says where."""
     path = _kept("blocklist.txt", data)
-    rows, problem = targets.read_blocklists([path])
+    rows, problem = exclusions.read_blocklists([path])
     if problem is not None:
         assert str(problem).startswith(str(path)) and not unsafe(str(problem)), str(problem)
-    found = targets.Exclusions.beside(rows, allow_private=True, allow_simulated=True)
+    found = exclusions.Exclusions.beside(rows, allow_private=True, allow_simulated=True)
     for network, why in rows[:TARGETS_LOOKED_AT]:
         for ip in (network[0], network[-1]):
             assert found.reason(str(ip)), (ip, why)
@@ -508,8 +509,8 @@ def _target_sets() -> list[bytes]:
 
 
 def _saved(listing: bytes, path: Path) -> bytes:
-    exclusions = targets.Exclusions.load([], allow_simulated=True)
-    targets.read(["-"], ports=(11434,), exclusions=exclusions, stdin=io.BytesIO(listing)).save(path)
+    excluded = exclusions.Exclusions.load([], allow_simulated=True)
+    targets.read(["-"], ports=(11434,), exclusions=excluded, stdin=io.BytesIO(listing)).save(path)
     return path.read_bytes()
 
 
