@@ -25,18 +25,18 @@ from typing import Any, Protocol, TypeVar, cast
 
 from census import __version__, resources
 from census.errors import CensusError, ContactError, ScanStopped, SnapshotError, TargetError, UsageError
-from census.exclusions import Exclusions, read_blocklists
+from census.exclusions import Exclusions
 from census.families import Families
 from census.identify import Reading, Rules
 from census.locate import Locator, Networks
 from census.model import Conversation, Finding, Lineage, Outcome, Question, Target
+from census.optouts import OptOuts
 from census.pace import Pace, Share, rest, shares
 from census.permutation import Permutation
 from census.probe import Limits, Prober, Route, allowed, now, user_agent
 from census.schema import SCHEMA_VERSION
 from census.snapshot import Draft, new_run_id
 from census.suspect import Suspicions
-from census.target_lines import Network
 from census.targets import TargetSet, read, sample_size
 
 try:
@@ -67,12 +67,6 @@ in which the answers of other hosts would be late."""
 
 MODELS_A_STEP = 200
 """Models classified in one step: some 20 ms."""
-
-OPT_OUTS_S = 1.0
-"""Seconds between two looks at the blocklist files: so late at most an opt-out takes effect."""
-
-PATIENCE_S = 10.0
-"""Seconds for which a blocklist may be unreadable, as it is while somebody writes it, before the scan stops."""
 
 SPARE_DESCRIPTORS = 64
 """File descriptors kept for files, databases and the terminal."""
@@ -243,6 +237,12 @@ def exclusions_of(settings: Settings) -> Exclusions:
     return Exclusions.load(files, allow_private=settings.allow_private, allow_simulated=settings.simulated)
 
 
+def opt_outs_of(settings: Settings, say: Callable[[str], None]) -> OptOuts:
+    """What the settings exclude, kept up to date. Raises TargetError for an unreadable blocklist."""
+    files = [Path(name) for name in settings.blocklists]
+    return OptOuts(files, say, allow_private=settings.allow_private, allow_simulated=settings.simulated)
+
+
 def require_possible(settings: Settings) -> None:
     """Refuse at the start what would stop a scan later. Raises UsageError."""
     Pace(settings.rate, settings.network_rate, settings.senders)
@@ -327,79 +327,6 @@ def raise_descriptor_limit(senders: int) -> None:
             fewer = f"use --senders {hard - SPARE_DESCRIPTORS} or " if hard > SPARE_DESCRIPTORS else ""
             raise UsageError(f"{who} {need} file descriptors and this system allows {hard}: {fewer}raise `ulimit -n`")
         resource.setrlimit(resource.RLIMIT_NOFILE, (need, hard))
-
-
-class _OptOuts:
-    """The exclusions, read again when a blocklist file has changed: by time, as a target may wait long for its turn.
-
-    A file may be seen while it is written: empty, gone, or in the middle of a line. So what could be read of it counts
-    at once, and what it has held for two looks in a row counts to the end of the scan, whatever becomes of the file.
-    """
-
-    def __init__(self, settings: Settings, say: Callable[[str], None]) -> None:
-        self._settings, self._say = settings, say
-        self._files = [Path(name) for name in settings.blocklists]
-        self._lasting: dict[Network, str] = {}
-        self._unreadable_since: float | None = None
-        self._read()
-        if self._problem is not None:
-            raise self._problem
-        self._settle()
-
-    def reason(self, ip: str) -> str | None:
-        """Why this address must not be asked. Raises TargetError when a blocklist stays unreadable."""
-        if time.monotonic() - self._looked >= OPT_OUTS_S:
-            self._look()
-        return self._exclusions.reason(ip)
-
-    def _look(self) -> None:
-        self._looked = time.monotonic()
-        if self._problem is not None or self._now() != self._stamp:
-            self._read()
-            self._tell()
-        elif not self._settled:
-            self._settle()
-
-    def _now(self) -> list[tuple[int, ...]]:
-        """What changes with each blocklist."""
-        return [_stamp_of(path) for path in self._files]
-
-    def _read(self) -> None:
-        self._looked, self._stamp, self._settled = time.monotonic(), self._now(), False
-        rows, self._problem = read_blocklists(self._files)
-        self._rows = dict(rows)
-        s = self._settings
-        self._exclusions = Exclusions.beside(
-            list((self._lasting | self._rows).items()), allow_private=s.allow_private, allow_simulated=s.simulated
-        )
-
-    def _settle(self) -> None:
-        self._settled = True
-        if gone := len(self._lasting.keys() - self._rows.keys()):
-            self._say(f"networks in no blocklist any more, {gone} of them, stay excluded to the end of this scan")
-        self._lasting |= self._rows
-
-    def _tell(self) -> None:
-        if self._problem is None:
-            if self._unreadable_since is not None:
-                self._say("all of the blocklists can be read again")
-            self._unreadable_since = None
-        elif self._unreadable_since is None:
-            self._unreadable_since = self._looked
-            self._say(
-                f"{self._problem}. What is known of it so far holds, and the scan stops if that lasts {PATIENCE_S:g} s"
-            )
-        elif self._looked - self._unreadable_since >= PATIENCE_S:
-            raise self._problem
-
-
-def _stamp_of(path: Path) -> tuple[int, ...]:
-    """Nothing for a file that is gone, which reading it then tells."""
-    try:
-        found = path.stat()
-    except OSError:
-        return ()
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 @dataclass
@@ -499,7 +426,7 @@ class Scan:
     async def ask(self) -> None:
         """Ask what is not committed of this process's share, until that is done or the scan is stopped."""
         raise_descriptor_limit(self.share.senders)
-        optouts = _OptOuts(self.settings, self.warn)
+        optouts = opt_outs_of(self.settings, self.warn)
         async with self._paced() as pace, self._prober(optouts, pace) as prober:
             self._pace = pace
             await self._ask_all(pace, prober)
@@ -508,7 +435,7 @@ class Scan:
         s = self.settings
         return Pace(s.rate, s.network_rate, s.senders, self.share, not_before=self._not_before)
 
-    def _prober(self, optouts: _OptOuts, pace: Pace) -> Prober:
+    def _prober(self, optouts: OptOuts, pace: Pace) -> Prober:
         s = self.settings
         limits = Limits(s.connect_timeout, s.read_timeout, s.target_timeout, s.max_body)
         return Prober(

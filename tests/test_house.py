@@ -20,6 +20,7 @@ ALSO = {
     "targets": {"exclusions", "target_lines", "intervals"},
     "exclusions": {"target_lines", "intervals"},
     "target_lines": {"intervals"},
+    "optouts": {"exclusions", "target_lines"},
     "probe": {"wire"},
     "classify": {"families"},
     "rows": {"schema"},

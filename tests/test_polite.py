@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from census import probe, scan
+from census import optouts, probe, scan
 from census.errors import TargetError
 from census.model import Finding, Outcome
 from census.pace import shares
@@ -135,7 +135,7 @@ def test_an_opt_out_during_a_run_holds_for_all_who_are_not_connected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, senders: int
 ) -> None:
     """Also for those who have a sender, and only wait for their turn: with a thousand that is everybody."""
-    monkeypatch.setattr(scan, "OPT_OUTS_S", 0.0)
+    monkeypatch.setattr(optouts, "OPT_OUTS_S", 0.0)
     world = World.load(scenario(tmp_path, 0.1))
     path = tmp_path / "blocklist.txt"
     path.write_text("# nobody yet\n", encoding="utf-8")
@@ -160,7 +160,7 @@ class OptingOutOfAll(OptingOut):
 
 
 def test_an_opt_out_during_a_run_reaches_every_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scan, "OPT_OUTS_S", 0.0)
+    monkeypatch.setattr(optouts, "OPT_OUTS_S", 0.0)
     world = World.load(scenario(tmp_path, 0.1))
     path = tmp_path / "blocklist.txt"
     path.write_text("# nobody yet\n", encoding="utf-8")
@@ -184,13 +184,13 @@ class Looking:
         self.later(0)
         path.write_text("192.0.2.0/24  # since the beginning\n", encoding="utf-8")
         settings = scan.Settings(blocklists=(str(path),), allow_private=True, simulated=True)
-        self.optouts = scan._OptOuts(settings, self.said.append)
+        self.optouts = scan.opt_outs_of(settings, self.said.append)
 
     def later(self, seconds: float) -> None:
         self._now += seconds
-        self._patch.setattr(scan.time, "monotonic", lambda: self._now)
+        self._patch.setattr(optouts.time, "monotonic", lambda: self._now)
 
-    def asks(self, ip: str, seconds: float = scan.OPT_OUTS_S) -> bool:
+    def asks(self, ip: str, seconds: float = optouts.OPT_OUTS_S) -> bool:
         """Whether it may be asked so many seconds later."""
         self.later(seconds)
         return self.optouts.reason(ip) is None
