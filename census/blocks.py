@@ -169,7 +169,7 @@ def _portions_of(path: Path, of: Sequence[str] = FOUND) -> Iterator[pa.RecordBat
     options = pa.ipc.IpcReadOptions(included_fields=wanted, use_threads=False)
     with _damage_told(path), pa.OSFile(str(path)) as source, pa.ipc.open_file(source, options=options) as reader:
         if reader.schema != pa.schema([_SCHEMA.field(table) for table in of]):
-            raise pa.ArrowInvalid("another version of the census wrote it")
+            raise NotNow(f"{path}: another version of the census wrote it; nothing is lost: resume with that version")
         for number in range(reader.num_record_batches):
             yield reader.get_batch(number)
 

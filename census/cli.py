@@ -561,7 +561,7 @@ def _runs(output: Path) -> None:
     for run in finished:
         _write(run.run_id)
     for name in snapshot.unfinished(output):
-        _write(f"{name}  unfinished: census scan --resume {name}")
+        _write(f"{name}  unfinished: go on with --resume {name}")
 
 
 @main.command("verify")

@@ -228,7 +228,7 @@ class Talk:
         prober.talks.add(self)
         self._start = time.perf_counter()
         dial = Dial(prober.sockets, address, seconds, self._dialled, self.alarm)
-        if self in prober.talks:
+        if self in prober.talks and self._errand is None:
             self._dial = dial
 
     def _dialled(self, found: Socket | Exception) -> None:

@@ -467,7 +467,7 @@ def _told_of_disk(folder: Path) -> Iterator[None]:
     except OSError as problem:
         raise SnapshotError(
             f"{problem.filename or folder}: {problem.strerror or problem}; whole blocks are kept: "
-            f"make room or mend the folder, then census scan --resume {folder.name}"
+            f"make room or mend the folder, then go on with --resume {folder.name}"
         ) from None
 
 

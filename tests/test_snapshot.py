@@ -341,6 +341,18 @@ def test_a_damaged_block_is_asked_again(tmp_path, caplog):
     assert str(damaged) in caplog.text
 
 
+def test_blocks_of_another_version_are_left_as_they_are(tmp_path, monkeypatch):
+    """They are whole: to ask everybody again because the census was upgraded would cost a scan of hours."""
+    with Draft.create(tmp_path, RUN, {}, lambda folder: None) as draft:
+        draft.commit(0, block(0, 8))
+        (kept,) = (draft.folder / "blocks").iterdir()
+    other = pa.schema([pa.field(table, pa.large_binary()) for table in rows.FOUND])
+    monkeypatch.setattr(blocks, "_SCHEMA", other)
+    with pytest.raises(SnapshotError, match="another version"):
+        Draft.resume(tmp_path, RUN)
+    assert kept.exists()
+
+
 def test_a_ledger_that_does_not_balance_is_not_published(tmp_path):
     with Draft.create(tmp_path, RUN, {}, lambda folder: None) as draft:
         draft.commit(0, block(0, 32))
@@ -358,7 +370,7 @@ def test_a_full_disk_keeps_whole_blocks_and_says_what_now(tmp_path, monkeypatch)
         draft.commit(0, block(0, 32))
         with monkeypatch.context() as patch:
             patch.setattr(os, "fsync", full)
-            with pytest.raises(SnapshotError, match=f"No space left .* census scan --resume {RUN}"):
+            with pytest.raises(SnapshotError, match=f"No space left .* go on with --resume {RUN}"):
                 draft.commit(1, block(1, 32))
             with pytest.raises(SnapshotError, match="No space left"):
                 draft.publish(run_row(draft))
