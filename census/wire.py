@@ -764,7 +764,7 @@ class Wire(asyncio.Protocol):
         await self._sockets.pause(LOOKS)
 
     async def open_tls(self, context: ssl.SSLContext, name: str, seconds: float) -> None:
-        """Take over the socket and greet by TLS within `seconds`; `name` is the SNI, or "" for none."""
+        """As `open`, after greeting by TLS within `seconds`; `name` is the SNI, or "" for none."""
         loop, sock, self._sock = asyncio.get_running_loop(), self._sock, None
         assert sock is not None
         self._sockets.part_from(sock)
@@ -777,6 +777,7 @@ class Wire(asyncio.Protocol):
         except GeneratorExit:  # given up, perhaps before the task had begun: then nobody else closes it
             loop.call_soon(whole.close)
             raise
+        await self._sockets.pause(LOOKS)
 
     def certificate(self) -> Certificate | None:
         """What the server presented, if it did."""
