@@ -21,7 +21,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
-from census import resources
+from census import hostile, resources
 from census.model import Lineage, Model
 from census.names import (
     CACHE_SIZE,
@@ -106,8 +106,18 @@ _SAID = attrgetter(
     "family_raw", "families_raw", "n_params", "parameter_size", "n_vocab", "quantization", "capabilities"
 )
 
+TOLD_TEXT = 1024
+"""Characters of what a model says beyond which its lineage is not kept: what strangers send must not fill memory."""
+
 _Told = tuple[Any, ...]
 """The values of a Model that evidence is made of, as they stand there: the key of the cache."""
+
+
+def _length(told: Any) -> int:
+    """Characters of all texts in it."""
+    if isinstance(told, str):
+        return len(told)
+    return sum(map(_length, told)) if isinstance(told, tuple) else 0
 
 
 def _weigh(told: _Told) -> _Evidence:
@@ -209,7 +219,7 @@ class Families:
         self._says = [one.says for one in vocabularies]
         self._words = Finder((phrase, at) for at, one in enumerate(vocabularies) for phrase in one.match)
         self._glued = re.compile("|".join(one.pattern for one in self.words.glued) or "(?!)", re.IGNORECASE)
-        self._cached = lru_cache(CACHE_SIZE)(lambda told: self._judge(_weigh(told)))
+        self._judged: dict[_Told, Lineage] = {}
         self._turns = lru_cache(CACHE_SIZE)(lambda name: self.library.turns(self.read(name)))
         self._digest = lru_cache(DIGESTS_REMEMBERED)(self._known_digest)
 
@@ -238,7 +248,14 @@ class Families:
 
         `observed_at` (UTC) tells what a tag such as `:latest` meant; the model's own `modified_at` comes first.
         """
-        return self._cached(self._told(model, observed_at))
+        told = self._told(model, observed_at)
+        lineage = self._judged.get(told)
+        if lineage is None:
+            lineage = self._judge(_weigh(told))
+            if _length(told) <= TOLD_TEXT:
+                hostile.make_room(self._judged, CACHE_SIZE)
+                self._judged[told] = lineage
+        return lineage
 
     def _told(self, model: Model, observed_at: datetime | None) -> _Told:
         """What a model says for itself.

@@ -111,6 +111,12 @@ def _read_json(body: bytes) -> Any:
 _remembered = lru_cache(JSON_REMEMBERED)(_read_json)
 
 
+def make_room(remembered: dict[Any, Any], most: int) -> None:
+    """Begin anew where it is full: simpler than forgetting the oldest, and as rare."""
+    if len(remembered) >= most:
+        remembered.clear()
+
+
 def text(value: object, limit: int = MAX_TEXT) -> str | None:
     """A string fit to be stored: cut to `limit` characters, lone surrogates replaced; None if not a string."""
     if not isinstance(value, str):

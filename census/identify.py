@@ -128,6 +128,9 @@ def _order(rule: Rule) -> tuple[int, float, str]:
 HEADS_REMEMBERED: Final = 512
 """Heads kept with what they decide. Nearly all servers of a kind and version have the same, but for VARYING."""
 
+HEAD_REMEMBERED_BYTES: Final = 4 << 10
+"""Size of a head beyond which it is not kept: what strangers send must not fill memory."""
+
 VIEWS_REMEMBERED: Final = 1024
 """Short replies kept with what they decide: greetings, versions, empty lists, pages of errors are the same for many."""
 
@@ -176,7 +179,7 @@ class _Index:
         self._bits = {id(match): 1 << place for place, match in enumerate(answered, len(self.questions))}
         self._answered = answered
         self._rules = tuple((rule, self._needed(rule), self._barred(rule)) for rule in rules)
-        self._head = lru_cache(HEADS_REMEMBERED)(self._read_head)
+        self._heads: dict[tuple[Any, ...], Head] = {}
         self._short = lru_cache(VIEWS_REMEMBERED)(View)
         self.standing = lru_cache(STANDINGS_REMEMBERED)(self._stands)
 
@@ -193,7 +196,14 @@ class _Index:
         """A reply, read; the very view of an earlier one where they differ in nothing that is judged."""
         asked, headers = reply.question, reply.headers
         same = tuple([pair[0] if pair[0] in VARYING_NAMES else pair for pair in headers])
-        head = self._head(asked.method, asked.path, reply.scheme, reply.status, reply.status_line, same)
+        key = asked.method, asked.path, reply.scheme, reply.status, reply.status_line, same
+        head = self._heads.get(key)
+        if head is None:
+            head = self._read_head(*key)
+            if reply.head_size > HEAD_REMEMBERED_BYTES:
+                return View(head, reply.body)
+            hostile.make_room(self._heads, HEADS_REMEMBERED)
+            self._heads[key] = head
         return self._short(head, reply.body) if len(reply.body) <= SHORT else View(head, reply.body)
 
     def _read_head(self, method: str, path: str, scheme: Scheme, status: int, line: str, same: tuple[Any, ...]) -> Head:

@@ -140,6 +140,11 @@ class Reply:
     asked_at: datetime | None = None
     elapsed_ms: float | None = None
 
+    @property
+    def head_size(self) -> int:
+        """Characters of all headers."""
+        return sum([len(name) + len(value) for name, value in self.headers])
+
     def header(self, name: str) -> str | None:
         """The first value of a header, by case-insensitive name, or None."""
         wanted = name.lower()

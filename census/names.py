@@ -14,7 +14,7 @@ from itertools import pairwise
 MAX_NAME = 256
 """Characters of a name that are looked at; the longest name seen on an exposed host has fewer."""
 
-CACHE_SIZE = 65_536
+CACHE_SIZE = 16_384
 """Verdicts kept in memory, one for each distinct name and metadata; models repeat massively."""
 
 MAX_PARAMS_B = 20_000.0

@@ -20,7 +20,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-from census import resources
+from census import hostile, resources
 from census.errors import DataError
 from census.hostile import Unreadable, read_json
 from census.model import Conversation, Doubt, Identity, Model, Plan, Question, Reply, Target, Together
@@ -568,7 +568,7 @@ MODEL_TEXT: Final = 512
 _SEEN = attrgetter("name", "digest", "family_raw", "parameter_size", "size_bytes")
 """All that the tests OF_MODEL see."""
 
-EARLY_REMEMBERED: Final = 4096
+EARLY_REMEMBERED: Final = 256
 """Verdicts of a plan that were not asked for again: conversations that broke off."""
 
 
@@ -664,7 +664,7 @@ class Suspicions:
             return _shape(read.body(reply), body) if len(body) <= SHAPED_BYTES else None, self._signs_in(reply)
         heard = self._bodies.get((reply.status, body))
         if heard is None:
-            _make_room(self._bodies, SHAPES_REMEMBERED)
+            hostile.make_room(self._bodies, SHAPES_REMEMBERED)
             heard = self._bodies[reply.status, body] = _shape(read.body(reply), body), self._signs_in(reply)
         return heard
 
@@ -673,13 +673,13 @@ class Suspicions:
 
     def _by_shape(self, case: Case, judged: tuple[_Judged, ...], heard: list[Hashable]) -> tuple[int, ...]:
         """The places of the reasons that hold, found once for all conversations of one shape."""
-        if sum([len(reply.body) for reply in case.replies]) > SHAPED_BYTES:
+        if sum([len(reply.body) + reply.head_size for reply in case.replies]) > SHAPED_BYTES:
             return _holding(judged, case)
         identity = case.identity
         shape = (identity.server, bool(identity.proxy), identity.version, bool(case.models), tuple(heard))
         found = self._shapes.get(shape)
         if found is None:
-            _make_room(self._shapes, SHAPES_REMEMBERED)
+            hostile.make_room(self._shapes, SHAPES_REMEMBERED)
             found = self._shapes[shape] = _holding(judged, case)
         return found
 
@@ -697,7 +697,7 @@ class Suspicions:
         if signs is None:
             signs = tuple([place for place, test, w in self._of_model if test(m, w)])
             if sum(len(text or "") for text in seen[:-1]) <= MODEL_TEXT:
-                _make_room(self._signs, MODELS_REMEMBERED)
+                hostile.make_room(self._signs, MODELS_REMEMBERED)
                 self._signs[seen] = signs
         return signs
 
@@ -716,7 +716,7 @@ class Suspicions:
         if applying is None:
             mine = [(n, r) for n, r in enumerate(self.reasons) if _applies(r, server, proxied)]
             apart = {*OF_SHAPE, *OF_REPLY, *OF_MODEL}
-            _make_room(self._applying, APPLYING_REMEMBERED)
+            hostile.make_room(self._applying, APPLYING_REMEMBERED)
             applying = self._applying[key] = _Applying(
                 _judged((n, r) for n, r in mine if r.test in OF_SHAPE),
                 frozenset(n for n, r in mine if r.test in OF_REPLY),
@@ -742,10 +742,12 @@ class Suspicions:
         if not self._all_answered(replies) or identity.server in self.nonsense.honest or identity.server is None:
             return None
         doubt = self._judge(replies, identity, reading)
-        _make_room(self._early, EARLY_REMEMBERED)
-        self._early[id(identity)] = identity, tuple(replies), doubt
         weak = identity.confidence is not None and identity.confidence <= WEAK
-        return self.nonsense.question if doubt.score == 1 or (doubt.score == 0 and weak) else None
+        if doubt.score == 1 or (doubt.score == 0 and weak):
+            return self.nonsense.question
+        hostile.make_room(self._early, EARLY_REMEMBERED)
+        self._early[id(identity)] = identity, tuple(replies), doubt
+        return None
 
     def _all_answered(self, replies: Sequence[Reply]) -> bool:
         if len(replies) < MIN_ANSWERS:
@@ -822,12 +824,6 @@ def _judged(reasons: Iterable[tuple[int, Reason]]) -> tuple[_Judged, ...]:
 
 def _holding(judged: tuple[_Judged, ...], case: Case) -> tuple[int, ...]:
     return tuple([place for place, test, parameters in judged if test(case, parameters)])
-
-
-def _make_room(remembered: dict[Any, Any], most: int) -> None:
-    """Begin anew where it is full: simpler than forgetting the oldest, and as rare."""
-    if len(remembered) >= most:
-        remembered.clear()
 
 
 def _lonely(reason: Reason) -> Iterator[str]:

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from census import query, report, resources, suspect
+from census import identify, query, report, resources, suspect
 from census.errors import DataError
 from census.identify import Rules
 from census.model import Conversation, Doubt, Finding, Identity, Model, Outcome, Place, Question, Reply, Target
@@ -544,3 +544,21 @@ def test_what_is_remembered_of_one_host_is_not_said_of_another_that_differs() ->
     heard = [STAGE.hear(example) for example in SUSPICIONS.examples()]
     for conversation, identity in [*heard, *reversed(heard)]:
         assert known.judge(conversation, identity) == replace(known).judge(conversation, identity)
+
+
+@pytest.mark.parametrize("length", [1, 20_000])
+def test_what_strangers_send_does_not_fill_what_is_remembered(length: int) -> None:
+    """Neither long heads nor the verdicts of a plan that asked on: every host would leave all its bodies behind."""
+    rules, suspicions = Rules.load(), Suspicions.load()
+    for number in range(20):
+        answer = _everything(LIST, "application/json", ("X-Pad", f"{number:02}" * length))
+        reading, target, heard = identify.Reading(rules), Target("192.0.2.1", 8000), list[Reply]()
+        plan = suspicions.plan(reading)
+        while (ask := plan(target, heard)) is not None:
+            heard.append(answer(ask))
+        assert heard[-1].question == suspicions.nonsense.question
+        conversation = Conversation(target, Outcome.SUCCESS, datetime(2026, 1, 2), replies=tuple(heard))
+        suspicions.judge(conversation, reading.identify(target, heard), reading)
+    assert suspicions._early == {}
+    if length > 1:
+        assert (len(rules._index._heads), len(suspicions._shapes)) == (0, 0)
