@@ -11,24 +11,38 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 
-from census import scan
+from census import scan, wire
 from census.model import Finding
 from census.simulate import Internet, World
+
+hypothesis.settings.register_profile("census", deadline=None)  # a busy machine is slow, and proves nothing
+hypothesis.settings.load_profile("census")
 
 
 @pytest.fixture(autouse=True)
 def _loopback_only(monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reaches beyond this machine, whatever it asks for."""
-    connect = socket.socket.connect
+    connect, dial = socket.socket.connect, wire.Dial.__init__
 
     def guarded(self: socket.socket, address: Any) -> None:
-        if self.family in (socket.AF_INET, socket.AF_INET6) and not ipaddress.ip_address(address[0]).is_loopback:
-            raise AssertionError(f"a test tried to reach {address[0]}")
+        if self.family in (socket.AF_INET, socket.AF_INET6):
+            _require_loopback(address[0])
         connect(self, address)
 
+    def dialled(self: wire.Dial, sockets: wire.Sockets, address: tuple[str, int], *rest: Any) -> None:
+        _require_loopback(address[0])
+        dial(self, sockets, address, *rest)
+
     monkeypatch.setattr(socket.socket, "connect", guarded)
+    monkeypatch.setattr(wire.Dial, "__init__", dialled)
+
+
+def _require_loopback(ip: str) -> None:
+    if not ipaddress.ip_address(ip).is_loopback:
+        raise AssertionError(f"a test tried to reach {ip}")
 
 
 QUICK = {"connect_timeout": 1.0, "read_timeout": 1.5, "target_timeout": 3.0}
