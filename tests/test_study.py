@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -244,6 +245,34 @@ def test_damaged_summaries_are_made_anew(runs: Path) -> None:
     kept.path("sightings").write_bytes(b"PAR1")
     again = summaries.refresh(runs, published(runs))
     assert again.is_whole() and _rows(again.folder, "sightings") == _slow(runs, "sightings")
+
+
+def test_a_damaged_description_is_made_anew(runs: Path) -> None:
+    kept = summaries.refresh(runs, published(runs))
+    (kept.folder / summaries.ABOUT).write_text("{")
+    again = summaries.refresh(runs, published(runs))
+    assert again == kept and again.is_whole() and summaries.find(runs, published(runs)) == kept
+    assert [path.name for path in (runs / summaries.FOLDER).iterdir()] == [kept.folder.name]
+
+
+def test_an_answer_over_some_runs_leaves_the_summaries_of_all(runs: Path) -> None:
+    everything = published(runs)
+    whole = summaries.refresh(runs, everything)
+    summaries.refresh(runs, everything[3:])
+    fewer = summaries.refresh(runs, everything[:2])
+    assert summaries.find(runs, everything) == whole
+    assert {path.name for path in (runs / summaries.FOLDER).iterdir()} == {whole.folder.name, fewer.folder.name}
+
+
+def test_what_another_process_is_writing_is_let_alone(runs: Path) -> None:
+    (runs / summaries.FOLDER).mkdir()
+    ours, left = (runs / summaries.FOLDER / name for name in (".0123-new", ".0123-old"))
+    for folder in (ours, left):
+        folder.mkdir()
+        (folder / summaries.ABOUT).write_text("{}")
+    os.utime(left, (0, 0))
+    summaries.refresh(runs, published(runs))
+    assert ours.exists() and not left.exists()
 
 
 def test_a_removed_run_is_in_no_summary(runs: Path) -> None:
