@@ -85,7 +85,7 @@ PAPER: dict[str, Any] = {
     "S4": 2, "S4:unknown": 20, "S5": 3, "S6": 0, "S6:scale-free": 60, "S7": 0, "S7:scale-free": 80, "S8": 40, "S9": 20,
     "S10": 2.5, "S8:clean": 25, "N1": 60, "N1:known": 75, "N2": 20, "N3": 40, "N4": 20, "N5": 20, "N1:clean": 50,
     "N6": "Indie VPS", "N6:indie": 4, "N6:hyperscaler": 2, "N7": "Telecom/Residential", "N7:telecom": 3,
-    "N8": "Indie VPS", "N8:indie": 50, "N8:telecom": 0, "N9:indie": 0, "G1": 40, "G2": 40, "G3": "CN US",
+    "N8": "Indie VPS", "N8:indie": 50, "N8:telecom": 0, "N9": None, "N9:indie": 0, "G1": 40, "G2": 40, "G3": "CN US",
     "G4": 50, "G5": 50, "G6": 50,
     # llama on 1, 2, 5; qwen2 on 1, 2, 4, 5; gemma2 on 2; nomic-bert on 4. Observations: 4+1+1, 2+1+2+1, 1, 2.
     "F1:hosts": "qwen2 llama gemma2", "F1:observations": "llama qwen2 nomic-bert",
