@@ -1,6 +1,6 @@
 -- F12: lift of the pair
 -- definition: hosts with both families, divided by what independence would give: P(ab) / (P(a) P(b)). Near 1, the
---   pair is as frequent as its families are.
+--   pair is as frequent as its families are. Models of a cloud and projectors do not count.
 -- row:  ; lift of llama and qwen2, over all hosts ; - ; ratio ; hosts
 -- row: known ; … over hosts with a known family ; - ; ratio ; hosts with a family
 -- row: multi_family ; … over multi-family hosts ; - ; ratio ; multi-family hosts

@@ -1,5 +1,6 @@
 -- F9: the pair llama and qwen2, of multi-family hosts
--- definition: hosts on which both families were ever listed, of hosts on which two families or more were.
+-- definition: hosts on which both families were ever listed, of hosts on which two families or more were. Models
+--   of a cloud and projectors do not count.
 -- note: the pair, not qwen2: the share of qwen2 alone is F11
 -- row:  ; llama and qwen2 together, of multi-family hosts ; 52 ; % ; multi-family hosts
 -- row: no_embeddings ; … families of embedding models left out ; - ; % ; multi-family hosts

@@ -1,6 +1,7 @@
 -- X1: concentration of families
 -- definition: Herfindahl-Hirschman index of the shares of declared families in all pairs of host and family; its
---   inverse is the number of equal families that would be as concentrated; Shannon: exp of the entropy.
+--   inverse is the number of equal families that would be as concentrated; Shannon: exp of the entropy. Models of
+--   a cloud and projectors do not count.
 -- weighting: hosts, observations, host-days
 -- row:  ; Herfindahl-Hirschman index of families, by hosts ; - ; index ; pairs of host and family
 -- row: effective ; effective number of families ; - ; families ; pairs of host and family
