@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,7 +68,7 @@ _SHARED = ("studied", "described", "version_number", *_LISTED, *_SEEN)
 _EVERYBODYS = ("described", "version_number")
 """Shared words that do not depend on which hosts are asked for."""
 
-_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?|-?(nan|inf)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -427,12 +428,14 @@ _DIGITS = 6
 
 
 def plain(value: Any) -> int | float | str | None:
-    """A figure as a number where it is one."""
+    """A figure as a number where it is one. What is divided by nobody is unknown."""
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, str):
         return plain(float(value)) if _NUMBER.fullmatch(value) else value
     number = float(value)
+    if not math.isfinite(number):
+        return None
     return int(number) if number.is_integer() else float(f"{number:.{_DIGITS}g}")
 
 

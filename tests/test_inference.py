@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from census import estimators, formats, inference, report, study, summaries
-from census.choices import SUSPECTS
+from census.choices import REPORT_FORMATS, SUSPECTS
 from tests.report_world import Row, connect, host, model, probe, run
 
 # --- on paper --------------------------------------------------------------------------------------------------------
@@ -120,6 +120,43 @@ def test_hosts_left_out_might_never_have_been(name: str, suspects: str, doubted:
     assert told[1] == n.get(suspects, "only these (7 of 11 hosts; the other 4 are left out)")
 
 
+NOBODY: dict[str, Mapping[int, tuple[range, list[str], str]]] = {
+    "no host": {},
+    "one empty host": {1: (range(3), [], "Academic")},
+    "suspects only": DECOYS,
+    "no suspect": SEEN,
+}
+
+
+@pytest.fixture(scope="module", params=NOBODY)
+def sparse(request: pytest.FixtureRequest) -> Iterator[duckdb.DuckDBPyConnection]:
+    with _summed(NOBODY[request.param]) as connection:
+        yield connection
+
+
+@pytest.mark.parametrize("suspects", SUSPECTS)
+@pytest.mark.parametrize("name", [study.NAME, *inference.estimates()])
+def test_nobody_to_report_on_is_an_answer(name: str, suspects: str, sparse: duckdb.DuckDBPyConnection) -> None:
+    """Every format can say it, and JSON has no number that is none."""
+    if name == study.NAME:
+        asked = study.answer(sparse, suspects=suspects)
+        assert all(study.render(asked, format) for format in REPORT_FORMATS)
+        return
+    rows = inference.run(sparse, name, suspects)
+    told = inference.Answer(inference.estimates()[name], rows, ("a", "b"), True, suspects)
+    assert all(inference.render(told, format) for format in REPORT_FORMATS)
+
+
+def test_one_day_is_an_answer() -> None:
+    """Too short for a missing day, for a follow-up, and for a neighbour."""
+    rows = {"runs": [run("20250101T000000Z-aaaa")], "hosts": [host("20250101T000000Z-aaaa", 1, 0)]}
+    with connect(rows) as connection:
+        told = {name: inference.run(connection, name).to_pylist() for name in inference.estimates()}
+    assert told["survival"] == told["population"] == told["lift"] == []
+    assert {row["a_tenth_of_days_missing"] for row in told["sensitivity"]} == {None}
+    assert told["concentration"][0]["value"] is None
+
+
 def _told(connection: duckdb.DuckDBPyConnection, name: str, suspects: str) -> tuple[list[dict[str, Any]], str]:
     """The rows of a report of any sort, and what it says of suspects."""
     if name == study.NAME:
@@ -152,13 +189,22 @@ def test_concentration(world: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_survival(world: duckdb.DuckDBPyConnection) -> None:
-    """Followed until day 20: lives of 1 and 10 days (gone), 7 and 21 (there): 3/4 beyond a day, half beyond ten."""
+    """Followed until day 20: lives of 1 and 10 days (gone), 7 and 21 (there): 3/4 beyond a day and beyond seven.
+
+    Nobody was followed for 30 days, and no academic host for more than 7: of that nothing is said.
+    """
     rows = {(row["tier"], row["day"]): row for row in _rows(world, "survival")}
     assert rows["all", 1]["still_there_share"] == pytest.approx(3 / 4)
     assert rows["all", 7]["still_there_share"] == pytest.approx(3 / 4)
-    assert rows["all", 30]["still_there_share"] == pytest.approx(3 / 8)
+    assert rows["Academic", 1]["still_there_share"] == pytest.approx(1 / 2)
     assert (rows["all", 1]["hosts"], rows["all", 1]["gone"]) == (4, 2)
-    assert rows["Hyperscaler", 30]["still_there_share"] == pytest.approx(1 / 2)
+    assert set(rows) == {("all", 1), ("all", 7), ("Hyperscaler", 1), ("Hyperscaler", 7), ("Academic", 1)}
+
+
+def test_where_all_are_gone_none_is_left_for_ever() -> None:
+    """Lives of 2 and 7 days, both gone: beyond the longest, nobody, which is known."""
+    rows = inference._curve("all", np.array([2.0, 7.0]), np.array([True, True]), np.array([True, True]))
+    assert [(row["day"], row["still_there_share"]) for row in rows][:3] == [(1, 1), (7, 0), (30, 0)]
 
 
 def test_churn(world: duckdb.DuckDBPyConnection) -> None:
