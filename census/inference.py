@@ -40,6 +40,15 @@ RANK_RESAMPLES = 100
 GRID = (1, 7, 30, 90, 180)
 """Days at which survival is printed."""
 
+BY_EYE = ("table", "markdown", "html")
+"""Formats that are read by eye."""
+
+WARNING = "warning"
+"""A column that says the same of every row."""
+
+CHANGES, BETWEEN = "change", "; "
+"""A column of several sentences, and what is between them."""
+
 Rows = list[dict[str, Any]]
 Interval = tuple[float, float, float]
 """A figure, and the lower and the upper end of its interval."""
@@ -151,10 +160,21 @@ def render(answer: Answer, format: str, limit: int | None = None) -> str | bytes
     about = {"report": one.name, "question": one.question, "synthetic": answer.synthetic, "method": one.method}
     about |= {"runs": list(answer.runs), "suspects": answer.suspects}
     legend = tuple(_legend(answer, rows.num_rows))
+    rows = _for_people(rows) if format in BY_EYE else rows
     return formats.write(formats.Page(one.question, rows, legend, about, answer.synthetic, formats.precise), format)
 
 
+def _for_people(rows: pa.Table) -> pa.Table:
+    """The rows for a format that cuts long cells: a row for each of several changes; the warning is in the legend."""
+    if CHANGES in rows.column_names:
+        single = [{**row, CHANGES: one} for row in rows.to_pylist() for one in row[CHANGES].split(BETWEEN)]
+        rows = pa.Table.from_pylist(single, rows.schema)
+    return rows.drop_columns([name for name in (WARNING,) if name in rows.column_names])
+
+
 def _legend(answer: Answer, shown: int) -> Iterator[tuple[str, str]]:
+    if WARNING in answer.rows.column_names:
+        yield WARNING, answer.rows[WARNING][0].as_py()
     yield "method", answer.estimate.method
     yield "suspects", answer.suspects
     yield "runs", f"{len(answer.runs)} runs, {answer.runs[0]} to {answer.runs[-1]}"
@@ -266,7 +286,7 @@ def _trends(read: Read, _: study.Asker) -> Rows:
         told = [text for month, text in changes.get(row["family"], []) if month == row["month"]]
         share = row["hosts"] / row["all_hosts"]
         rows.append({"family": row["family"], "month": row["month"], "hosts": row["hosts"], "share": share,
-                     "low": low, "high": high, "change": "; ".join(told)})  # fmt: skip
+                     "low": low, "high": high, CHANGES: BETWEEN.join(told)})  # fmt: skip
     return rows
 
 
@@ -396,7 +416,7 @@ def _headlines(asker: study.Asker, suspects: str, words: Mapping[str, str]) -> d
 
 
 def _moved(one: study.Statistic, full: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    same = [p.suffix for p in one.parts if p.suffix and p.unit == one.parts[0].unit]
+    same = [part.suffix for part in one.parts if part.is_variant]
     variants = [_figure(full.get(f"{one.id}:{suffix.replace('_', '-')}")) for suffix in same]
     known = [value for value in variants if value is not None]
     return {
@@ -432,11 +452,11 @@ def _context(read: Read, _: study.Asker) -> Rows:
         for key in [tuple(beside.split(" ", 1)) for beside in entry["beside"]] or [()]:
             shown.add(key)
             told = {name: entry[name] for name in _FIELDS}
-            rows.append({**told, **_beside(key, measured), "warning": warning})
+            rows.append({**told, **_beside(key, measured), WARNING: warning})
     for notion in ("origin", "brand", "family"):
         for key in [key for key in measured if key[0] == notion][:_SHOWN]:
             if key not in shown:
-                rows.append({**dict.fromkeys(_FIELDS), **_beside(key, measured), "warning": warning})
+                rows.append({**dict.fromkeys(_FIELDS), **_beside(key, measured), WARNING: warning})
     return rows
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from census import estimators, formats, inference, report, study, summaries
@@ -120,31 +121,25 @@ def test_hosts_left_out_might_never_have_been(name: str, suspects: str, doubted:
     assert told[1] == n.get(suspects, "only these (7 of 11 hosts; the other 4 are left out)")
 
 
-NOBODY: dict[str, Mapping[int, tuple[range, list[str], str]]] = {
-    "no host": {},
-    "one empty host": {1: (range(3), [], "Academic")},
-    "suspects only": DECOYS,
-    "no suspect": SEEN,
+NOBODY: dict[str, tuple[Mapping[int, tuple[range, list[str], str]], str]] = {
+    "no host": ({}, "include"),
+    "one empty host": ({1: (range(3), [], "Academic")}, "include"),
+    "one empty host, without suspects": ({1: (range(3), [], "Academic")}, "exclude"),
+    "suspects only": (DECOYS, "exclude"),
+    "suspects asked, none there": (SEEN, "only"),
 }
 
 
-@pytest.fixture(scope="module", params=NOBODY)
-def sparse(request: pytest.FixtureRequest) -> Iterator[duckdb.DuckDBPyConnection]:
-    with _summed(NOBODY[request.param]) as connection:
-        yield connection
-
-
-@pytest.mark.parametrize("suspects", SUSPECTS)
-@pytest.mark.parametrize("name", [study.NAME, *inference.estimates()])
-def test_nobody_to_report_on_is_an_answer(name: str, suspects: str, sparse: duckdb.DuckDBPyConnection) -> None:
+@pytest.mark.parametrize("case", NOBODY)
+def test_nobody_to_report_on_is_an_answer(case: str) -> None:
     """Every format can say it, and JSON has no number that is none."""
-    if name == study.NAME:
+    seen, suspects = NOBODY[case]
+    with _summed(seen) as sparse:
         asked = study.answer(sparse, suspects=suspects)
         assert all(study.render(asked, format) for format in REPORT_FORMATS)
-        return
-    rows = inference.run(sparse, name, suspects)
-    told = inference.Answer(inference.estimates()[name], rows, ("a", "b"), True, suspects)
-    assert all(inference.render(told, format) for format in REPORT_FORMATS)
+        for one in inference.estimates().values():
+            told = inference.Answer(one, inference.run(sparse, one.name, suspects), ("a", "b"), True, suspects)
+            assert all(inference.render(told, format) for format in REPORT_FORMATS)
 
 
 def test_one_day_is_an_answer() -> None:
@@ -294,6 +289,23 @@ def test_the_published_indicators_stand_beside_what_was_measured(world: duckdb.D
     )
     assert by_id["enterprise-open"]["measured"] is None
     assert {row["measured"] for row in rows if row["id"] is None} >= {"family gemma2", "brand Gemma"}
+
+
+def test_people_are_warned_once_and_programs_in_every_row(world: duckdb.DuckDBPyConnection) -> None:
+    told = inference.Answer(inference.estimates()["context"], inference.run(world, "context"), ("a", "b"), True, "")
+    warning, _ = inference.indicators()
+    for format in ("table", "html", "markdown"):
+        assert " ".join(str(inference.render(told, format)).split()).count(warning) == 1, format
+    assert str(inference.render(told, "csv")).count(warning) == told.rows.num_rows
+
+
+def test_each_change_has_a_line() -> None:
+    breaks = ["step in the week of 2025-03-03: world", "bend in the week of 2025-03-17: rules"]
+    rows = pa.Table.from_pylist([{"family": "llama", "change": "; ".join(breaks)}, {"family": "phi3", "change": ""}])
+    told = inference.Answer(inference.estimates()["trends"], rows, ("a", "b"), True, "")
+    text = str(inference.render(told, "table"))
+    assert [text.count(one) for one in breaks] == [1, 1] and text.count("llama") == 2 and text.count("phi3") == 1
+    assert "; ".join(breaks) in str(inference.render(told, "csv"))
 
 
 def test_what_is_printed_says_how_of_whom_and_that_it_is_synthetic(world: duckdb.DuckDBPyConnection) -> None:

@@ -19,7 +19,7 @@ import pytest
 
 from census import duck, query, report, study, summaries
 from census.choices import SUSPECTS
-from census.errors import QueryError, SnapshotError
+from census.errors import DataError, QueryError, SnapshotError
 from census.manifest import published
 from tests import findings
 from tests.report_world import KINDS, Row, connect, host, model, probe, run
@@ -144,6 +144,38 @@ def test_the_formats_have_the_same_rows() -> None:
     assert [row["id"] for row in table] == [row["id"] for row in rows]
     assert {row["id"]: row["value"] for row in rows}["F9"] == 75
     assert "F1" in str(study.render(answer, "table"))
+
+
+def test_models_are_counted_from_the_first_september_on() -> None:
+    """Lists of 1, 2 and 4 models in August, September and the January after it."""
+    months = {"20250801T020000Z-aaaa": 1, "20250901T020000Z-aaaa": 2, "20260101T020000Z-aaaa": 4}
+    rows = {"runs": [run(name) for name in months], "hosts": [host(name, 1, n) for name, n in months.items()]}
+    with connect(rows) as connection:
+        told = {row["id"]: row["value"] for row in study.answer(connection, only=["F5"], clean=False).rows}
+    assert (told["F5"], told["F5:march"]) == (3, 1)
+
+
+def test_what_is_not_published_is_not_unknown() -> None:
+    with connect(_world()) as connection:
+        text = str(study.render(study.answer(connection, only=["S1"], clean=False), "table"))
+    first, second = (next(line for line in text.splitlines() if line.startswith(name)) for name in ("S1 ", "S1:endp"))
+    assert "175,108" in first and second.split()[-4:] == ["–", "5", "endpoints", "–"]
+
+
+def test_a_row_may_have_a_definition_of_its_own() -> None:
+    parts = {part.suffix: part for part in study.statistics()["X3"].parts}
+    assert parts[""].definition is None and "0.6.4" in str(parts["silent"].definition)
+
+
+def test_a_variant_defines_the_headline_otherwise(tmp_path: Path) -> None:
+    kept = {one.id: {part.suffix for part in one.parts if part.is_variant} for one in study.statistics().values()}
+    assert (kept["S3"], kept["P2"], kept["C2"]) == (set(), {"any_1_3", "rounded"}, {"known", "union"})
+    odd = tmp_path / "S1.sql"
+    odd.write_text(
+        "-- S1: a\n-- definition: b\n-- row: ; c ; - ; % ; -\n-- row: d ; e ; - ; hosts ; - ; variant\nSELECT"
+    )
+    with pytest.raises(DataError, match="'d' is no variant"):
+        study._read(odd)
 
 
 def test_what_cannot_be_asked_is_told() -> None:

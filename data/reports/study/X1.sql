@@ -7,8 +7,8 @@
 -- row: effective ; effective number of families ; - ; families ; pairs of host and family
 -- row: shannon ; effective number of families (Shannon) ; - ; families ; pairs of host and family
 -- row: top3 ; share of the first three ; - ; % ; pairs of host and family
--- row: observations ; Herfindahl-Hirschman index, by observations ; - ; index ; pairs of observation and family
--- row: host_days ; Herfindahl-Hirschman index, by host-days ; - ; index ; pairs of host-day and family
+-- row: observations ; Herfindahl-Hirschman index, by observations ; - ; index ; pairs of observation and family ; variant
+-- row: host_days ; Herfindahl-Hirschman index, by host-days ; - ; index ; pairs of host-day and family ; variant
 WITH counted AS (SELECT family, count(*) AS hosts, sum(observations) AS observations, sum(n_days) AS host_days FROM host_architecture GROUP BY family),
      weighted AS (UNPIVOT counted ON hosts, observations, host_days INTO NAME weighting VALUE n),
      shares AS (SELECT weighting, n / sum(n) OVER (PARTITION BY weighting) AS p, sum(n) OVER (PARTITION BY weighting) AS total FROM weighted),
