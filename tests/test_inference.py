@@ -379,4 +379,7 @@ def test_recapture_on_paper() -> None:
     assert one["hosts"] == pytest.approx(49.84) and two["hosts"] == pytest.approx(2 * 49.84)
     factor = math.exp(estimators.Z * math.log1p(41 * 31 * 16 * 6 / (25**2 * 26) / 9.84**2) ** 0.5)
     assert (one["low"], one["high"]) == pytest.approx((40 + 9.84 / factor, 40 + 9.84 * factor))
-    assert estimators.recaptured([(7, 5, 0)])["high"] == 7
+    none_silent = estimators.recaptured([(7, 5, 0)])
+    assert (none_silent["hosts"], none_silent["low"], none_silent["high"]) == (7, 7, pytest.approx(7 / (1 - 3 / 5)))
+    assert estimators.recaptured([(7, 3, 0)])["high"] is None
+    assert estimators.recaptured([(7, 0, 0)]) == {"answered": 7, "hosts": None, "low": None, "high": None}
