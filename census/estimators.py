@@ -34,6 +34,9 @@ PERMUTATIONS = 999
 SHORTEST = 4
 """Weekly changes on each side of a bend, at least."""
 
+RULE_OF_THREE = 3
+"""Events that may have been expected, at most, with 95 % confidence, where none was seen: -ln 0.05, rounded."""
+
 _FIT_STEPS = 3000
 _FIT_CLOSE = 1e-9
 
@@ -153,17 +156,27 @@ def recaptured(strata: Sequence[tuple[int, int, int]]) -> dict[str, Any]:
 
     Those known to be there, for they answer the day before and the day after (Manly and Parr 1968), are the marked ones
     of Chapman's (1951) estimator; variance by Seber (1970). Strata are summed; the interval is that of the silent ones,
-    on the logarithm (Burnham et al. 1987), for they cannot be fewer than none.
+    on the logarithm (Burnham et al. 1987), for they cannot be fewer than none. Where none of the marked was silent, up
+    to RULE_OF_THREE / marked of the hosts may be (Hanley and Lippman-Hand 1983); with none marked, nothing is known.
     """
     total, variance = 0.0, 0.0
     for n, both, missed in strata:
         marked = both + missed
         total += (n + 1) * (marked + 1) / (both + 1) - 1
         variance += (n + 1) * (marked + 1) * (n - both) * missed / ((both + 1) ** 2 * (both + 2))
-    answered = sum(n for n, _, _ in strata)
+    answered, everyone = sum(n for n, _, _ in strata), sum(both + missed for _, both, missed in strata)
+    if not everyone:
+        return {"answered": answered, "hosts": None, "low": None, "high": None}
     silent = max(total - answered, 0.0)
-    factor = float(np.exp(Z * np.sqrt(np.log1p(variance / silent**2)))) if silent else 1.0
+    if not silent:
+        return {"answered": answered, "hosts": total, "low": float(answered), "high": _none_silent(answered, everyone)}
+    factor = float(np.exp(Z * np.sqrt(np.log1p(variance / silent**2))))
     return {"answered": answered, "hosts": total, "low": answered + silent / factor, "high": answered + silent * factor}
+
+
+def _none_silent(answered: int, marked: int) -> float | None:
+    """How many hosts there may be when none of `marked` was silent; unknown when three or fewer were marked."""
+    return answered / (1 - RULE_OF_THREE / marked) if marked > RULE_OF_THREE else None
 
 
 # --- change ----------------------------------------------------------------------------------------------------------

@@ -40,7 +40,19 @@ RANK_RESAMPLES = 100
 GRID = (1, 7, 30, 90, 180)
 """Days at which survival is printed."""
 
+BY_EYE = ("table", "markdown", "html")
+"""Formats that are read by eye."""
+
+WARNING = "warning"
+"""A column that says the same of every row."""
+
+CHANGES, BETWEEN = "change", "; "
+"""A column of several sentences, and what is between them."""
+
 Rows = list[dict[str, Any]]
+Interval = tuple[float, float, float]
+"""A figure, and the lower and the upper end of its interval."""
+
 Read = Callable[[str], pa.Table]
 """Name of one of an estimate's statements -> its rows."""
 
@@ -148,10 +160,21 @@ def render(answer: Answer, format: str, limit: int | None = None) -> str | bytes
     about = {"report": one.name, "question": one.question, "synthetic": answer.synthetic, "method": one.method}
     about |= {"runs": list(answer.runs), "suspects": answer.suspects}
     legend = tuple(_legend(answer, rows.num_rows))
+    rows = _for_people(rows) if format in BY_EYE else rows
     return formats.write(formats.Page(one.question, rows, legend, about, answer.synthetic, formats.precise), format)
 
 
+def _for_people(rows: pa.Table) -> pa.Table:
+    """The rows for a format that cuts long cells: a row for each of several changes; the warning is in the legend."""
+    if CHANGES in rows.column_names:
+        single = [{**row, CHANGES: one} for row in rows.to_pylist() for one in row[CHANGES].split(BETWEEN)]
+        rows = pa.Table.from_pylist(single, rows.schema)
+    return rows.drop_columns([name for name in (WARNING,) if name in rows.column_names])
+
+
 def _legend(answer: Answer, shown: int) -> Iterator[tuple[str, str]]:
+    if WARNING in answer.rows.column_names:
+        yield WARNING, answer.rows[WARNING][0].as_py()
     yield "method", answer.estimate.method
     yield "suspects", answer.suspects
     yield "runs", f"{len(answer.runs)} runs, {answer.runs[0]} to {answer.runs[-1]}"
@@ -202,27 +225,33 @@ def _pair(
 
 
 def _concentration(read: Read, _: study.Asker) -> Rows:
-    rows = read("membership")
+    hhi, spread = _concentration_of_families(read("membership")), _spread(read("activity"))
+    effective = (1 / hhi[0], 1 / hhi[2], 1 / hhi[1]) if hhi else None
+    figures = {"herfindahl_hirschman": hhi, "effective_families": effective, "gini_of_observations": spread}
+    told = [(name, figure or (None, None, None)) for name, figure in figures.items()]
+    return [{"figure": name, "value": v, "low": low, "high": high} for name, (v, low, high) in told]
+
+
+def _concentration_of_families(rows: pa.Table) -> Interval | None:
+    """Of the families of hosts; unknown where no host has one."""
     host, (family, names) = _hosts(rows), _numbered(rows, "family")
-    observed = read("activity")["observations"].to_numpy()
 
     def index(weights: Floats) -> float:
         counts = np.bincount(family, weights=weights[host], minlength=len(names))
         return estimators.herfindahl(counts.astype(float))
 
-    hhi = estimators.resampled(index, int(host.max(initial=0)) + 1)
+    return estimators.resampled(index, int(host.max()) + 1) if len(host) else None
+
+
+def _spread(rows: pa.Table) -> Interval | None:
+    """Of the observations of hosts; unknown where there is none."""
+    observed = rows["observations"].to_numpy()
     values, of_value = np.unique(observed, return_inverse=True)
 
     def spread_of(weights: Floats) -> float:
         return estimators.gini(values, np.bincount(of_value, weights=weights, minlength=len(values)).astype(float))
 
-    spread = estimators.resampled(spread_of, len(observed))
-    named = {
-        "herfindahl_hirschman": hhi,
-        "effective_families": (1 / hhi[0], 1 / hhi[2], 1 / hhi[1]),
-        "gini_of_observations": spread,
-    }
-    return [{"figure": name, "value": v, "low": low, "high": high} for name, (v, low, high) in named.items()]
+    return estimators.resampled(spread_of, len(observed)) if len(observed) else None
 
 
 def _stability(read: Read, _: study.Asker) -> Rows:
@@ -257,7 +286,7 @@ def _trends(read: Read, _: study.Asker) -> Rows:
         told = [text for month, text in changes.get(row["family"], []) if month == row["month"]]
         share = row["hosts"] / row["all_hosts"]
         rows.append({"family": row["family"], "month": row["month"], "hosts": row["hosts"], "share": share,
-                     "low": low, "high": high, "change": "; ".join(told)})  # fmt: skip
+                     "low": low, "high": high, CHANGES: BETWEEN.join(told)})  # fmt: skip
     return rows
 
 
@@ -301,14 +330,16 @@ def _survival(read: Read, _: study.Asker) -> Rows:
     gone = rows["gone"].to_numpy(zero_copy_only=False)
     whole = np.ones(len(tier), bool)
     rows_of = {"all": whole} | {name: tier == name for name in np.unique(tier).tolist()}
-    return [row for name, mine in rows_of.items() for row in _curve(name, days, gone, mine)]
+    return [row for name, mine in rows_of.items() if mine.any() for row in _curve(name, days, gone, mine)]
 
 
 def _curve(name: str, days: Floats, gone: Any, mine: npt.NDArray[np.bool_]) -> Rows:
-    counts = {"hosts": int(mine.sum()), "gone": int(gone[mine].sum())}
+    """A curve ends with the longest life that was followed, unless nobody was left: what is beyond is not known."""
+    counts, longest = {"hosts": int(mine.sum()), "gone": int(gone[mine].sum())}, days[mine].max()
     return [
         {"tier": name, "day": day, "still_there_share": value, "low": low, "high": high, **counts}
         for day, value, low, high in estimators.survival(days[mine], gone[mine], GRID)
+        if day < longest or value == 0
     ]
 
 
@@ -350,7 +381,7 @@ def _on(seen: npt.NDArray[np.int32], months: list[Any], day: Mapping[str, Any]) 
 def _upgrades(read: Read, _: study.Asker) -> Rows:
     rows = []
     for row in read("groups").to_pylist():
-        events, years = int(row["upgrades"]), float(row["years"] or 0)
+        events, years = int(row["upgrades"] or 0), float(row["years"] or 0)
         rate, share = estimators.poisson_rate(events, years), wilson(row["outdated"], row["judged"])
         rows.append({
             "tier": row["tier"], "endpoints": row["endpoints"], "upgraded": row["upgraded"], "upgrades": events,
@@ -367,8 +398,10 @@ def _upgrades(read: Read, _: study.Asker) -> Rows:
 
 def _sensitivity(read: Read, asker: study.Asker) -> Rows:
     full = {row["id"]: row["value"] for row in study.rows(asker, clean=False)}
-    thinner = study.without_days(asker.place, [row["day"] for row in read("missing").to_pylist()])
-    others = {"a_tenth_of_days_missing": _headlines(asker, asker.suspects, thinner)}
+    others = {}
+    if missing := [row["day"] for row in read("missing").to_pylist()]:
+        thinner = study.without_days(asker.place, missing)
+        others["a_tenth_of_days_missing"] = _headlines(asker, asker.suspects, thinner)
     if asker.suspects != "only":
         others["without_suspects"] = _headlines(asker, "exclude", {})
     return [
@@ -383,7 +416,7 @@ def _headlines(asker: study.Asker, suspects: str, words: Mapping[str, str]) -> d
 
 
 def _moved(one: study.Statistic, full: Mapping[str, Any], others: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    same = [p.suffix for p in one.parts if p.suffix and p.unit == one.parts[0].unit]
+    same = [part.suffix for part in one.parts if part.is_variant]
     variants = [_figure(full.get(f"{one.id}:{suffix.replace('_', '-')}")) for suffix in same]
     known = [value for value in variants if value is not None]
     return {
@@ -419,11 +452,11 @@ def _context(read: Read, _: study.Asker) -> Rows:
         for key in [tuple(beside.split(" ", 1)) for beside in entry["beside"]] or [()]:
             shown.add(key)
             told = {name: entry[name] for name in _FIELDS}
-            rows.append({**told, **_beside(key, measured), "warning": warning})
+            rows.append({**told, **_beside(key, measured), WARNING: warning})
     for notion in ("origin", "brand", "family"):
         for key in [key for key in measured if key[0] == notion][:_SHOWN]:
             if key not in shown:
-                rows.append({**dict.fromkeys(_FIELDS), **_beside(key, measured), "warning": warning})
+                rows.append({**dict.fromkeys(_FIELDS), **_beside(key, measured), WARNING: warning})
     return rows
 
 

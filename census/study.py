@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -67,18 +68,24 @@ _SHARED = ("studied", "described", "version_number", *_LISTED, *_SEEN)
 _EVERYBODYS = ("described", "version_number")
 """Shared words that do not depend on which hosts are asked for."""
 
-_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?(e[+-]?\d+)?|-?(nan|inf)")
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One row of a statistic: the headline (suffix "") or a variant. published is text, None if nothing is."""
+    """One row of a statistic: the headline (suffix "") or another. published is text, None if nothing is.
+
+    is_variant: whether it defines the headline otherwise, in its unit; else it is another figure, beside it.
+    definition: its own, where that of the statistic does not say what it is.
+    """
 
     suffix: str
     name: str
     published: str | None
     unit: str
     denominator: str
+    is_variant: bool
+    definition: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,21 +125,27 @@ def _read(path: Path) -> Statistic:
     for text in report.joined(lines[1:length]):
         key, _, value = text.removeprefix("-- ").partition(": ")
         keys.setdefault(key, []).append(value)
-    if unknown := sorted(set(keys) - {*_KEYS, "row"}):
+    suffixes = {text.partition(";")[0].strip() for text in keys.get("row", [])}
+    if unknown := sorted(set(keys) - {*_KEYS, "row", *(f"definition of {suffix}" for suffix in suffixes)}):
         raise DataError(f"{path.name}: '{unknown[0]}' is no header line; there are {', '.join((*_KEYS, 'row'))}")
     if "definition" not in keys or "row" not in keys:
         raise DataError(f"{path.name}: the header needs '-- definition: …' and one '-- row: …' for each row")
-    parts = tuple(_part(path.name, text) for text in keys["row"])
+    parts = tuple(_part(path.name, text, keys) for text in keys["row"])
+    if odd := [part.suffix for part in parts if part.is_variant and part.unit != parts[0].unit]:
+        raise DataError(f"{path.name}: '{odd[0]}' is no variant of the first row: its unit is another")
     weighting, note = keys.get("weighting", ["hosts"])[0], keys.get("note", [None])[0]
     sql = "\n".join(lines[length:]).strip()
     return Statistic(head[1], head[2], keys["definition"][0], weighting, note, parts, sql)
 
 
-def _part(place: str, text: str) -> Part:
+def _part(place: str, text: str, keys: Mapping[str, Sequence[str]]) -> Part:
     words = [word.strip() for word in text.split(";")]
-    if len(words) != 5:
-        raise DataError(f"{place}: 'row: {text}' is not 'suffix ; name ; published ; unit ; denominator'")
-    return Part(words[0], words[1], None if words[2] == "-" else words[2], words[3], words[4])
+    if len(words) != 5 and words[5:] != ["variant"]:
+        raise DataError(
+            f"{place}: 'row: {text}' is not 'suffix ; name ; published ; unit ; denominator', or that and '; variant'"
+        )
+    published, own = None if words[2] == "-" else words[2], keys.get(f"definition of {words[0]}", [None])[0]
+    return Part(words[0], words[1], published, words[3], words[4], len(words) > 5, own)
 
 
 # --- asking ----------------------------------------------------------------------------------------------------------
@@ -411,7 +424,7 @@ def _rows(one: Statistic, figures: _Figures, mark: str) -> Iterator[Mapping[str,
             "value": plain(value),
             "unit": part.unit,
             "denominator": _denominator(part, denominator),
-            "definition": one.definition,
+            "definition": part.definition or one.definition,
             "note": "; ".join(text for text in (note, one.note, f"weighting: {one.weighting}") if text),
         }
 
@@ -427,12 +440,14 @@ _DIGITS = 6
 
 
 def plain(value: Any) -> int | float | str | None:
-    """A figure as a number where it is one."""
+    """A figure as a number where it is one. What is divided by nobody is unknown."""
     if value is None or isinstance(value, int):
         return value
     if isinstance(value, str):
         return plain(float(value)) if _NUMBER.fullmatch(value) else value
     number = float(value)
+    if not math.isfinite(number):
+        return None
     return int(number) if number.is_integer() else float(f"{number:.{_DIGITS}g}")
 
 
@@ -446,13 +461,19 @@ def render(study: Study, format: str) -> str | bytes:
     if format == "json":
         return formats.dumped({**_about(study), "rows": [_json(row) for row in study.rows]})
     wanted = COLUMNS if format == "parquet" else _NARROW
-    texts = {name: pa.array([_text(row[name]) for row in study.rows], pa.string()) for name in wanted}
-    page = formats.Page(QUESTION, pa.table(texts), tuple(_legend(study)), _about(study), study.synthetic)
+    rows = study.rows if format == "parquet" else [_json(row) for row in study.rows]
+    texts = {name: pa.array([_text(row[name]) for row in rows], pa.string()) for name in wanted}
+    page = formats.Page(QUESTION, pa.table(texts), tuple(_legend(study)), _about(study), study.synthetic, _shown)
     return formats.write(page, format)
 
 
 _NARROW = ("id", "name", "published", "value", "unit", "denominator")
 """Columns for people; the others are sentences."""
+
+
+def _shown(name: str, value: Any, number: bool) -> str:
+    """A cell for people: what was not published, or is a share of nothing, is not unknown."""
+    return "–" if value is None and name in ("published", "denominator") else formats.shown(name, value, number)
 
 
 def _about(study: Study) -> dict[str, Any]:

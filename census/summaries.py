@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import secrets
 import shutil
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -35,6 +37,9 @@ CHUNK_RUNS = 14
 
 MEMORY = "2500MB"
 """What DuckDB may hold while it sums; the rest goes to temporary files."""
+
+LEFT_OVER_S = 86_400
+"""Seconds after which a folder that somebody began to write is taken to be left over."""
 
 _FIRST = ("kinded", "inventoried")
 """Words that several summaries read: made once for each lot of runs."""
@@ -155,13 +160,16 @@ def refresh(out: Path, runs: Sequence[Run], say: Callable[[str], None] = lambda 
     return _grown(out, base, new, wanted, say)
 
 
-def _kept(out: Path, wanted: set[tuple[str, str]]) -> Iterator[Kept]:
-    """What is on disk of today's definitions, over some of the wanted runs and no other."""
-    for path in sorted((out / FOLDER).glob(f"*/{ABOUT}")):
+def _kept(out: Path, wanted: set[tuple[str, str]] | None = None) -> Iterator[Kept]:
+    """What is on disk of today's definitions, over some of the wanted runs and no other; None: over any runs.
+
+    A folder whose name begins with a dot is still being written.
+    """
+    for path in sorted((out / FOLDER).glob(f"[!.]*/{ABOUT}")):
         try:
             about = json.loads(path.read_text(encoding="utf-8"))
             runs = tuple((str(name), str(digest)) for name, digest in about["runs"])
-            if about["definitions"] == _definitions() and set(runs) <= wanted:
+            if about["definitions"] == _definitions() and (wanted is None or set(runs) <= wanted):
                 yield Kept(path.parent, runs, about["files"])
         except (OSError, ValueError, KeyError, TypeError):
             continue
@@ -235,9 +243,8 @@ def _require_distinct_kinds(connection: duckdb.DuckDBPyConnection) -> None:
 def _written(connection: duckdb.DuckDBPyConnection, out: Path, wanted: tuple[tuple[str, str], ...]) -> Kept:
     key = hashlib.sha256(json.dumps([_definitions(), wanted]).encode()).hexdigest()[:16]
     final = out / FOLDER / key
-    new = final.with_name(f".{key}")
+    new = final.with_name(f".{key}-{secrets.token_hex(4)}")
     try:
-        shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
         for name in names():
             order = _ORDER.get(name, "ip, port")
@@ -246,13 +253,34 @@ def _written(connection: duckdb.DuckDBPyConnection, out: Path, wanted: tuple[tup
         files = {name: sha256(new / f"{name}.parquet") for name in names()}
         about: dict[str, Any] = {"definitions": _definitions(), "runs": wanted, "files": files}
         (new / ABOUT).write_text(json.dumps(about, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-        others = [path for path in (out / FOLDER).iterdir() if path != new]
-        new.rename(final)
-        for path in others:
-            shutil.rmtree(path, ignore_errors=True)
+        _put(new, final, len(wanted))
     except OSError as problem:
         raise SnapshotError(f"{problem.filename or final}: {problem.strerror or problem}") from None
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
     return Kept(final, wanted, files)
+
+
+def _put(new: Path, final: Path, n_runs: int) -> None:
+    """Give what was written its name, and remove what it takes the place of.
+
+    The largest of more runs stays: an answer over some runs does not cost what all of them took to sum.
+    """
+    larger = [one for one in _kept(final.parent.parent) if len(one.runs) > n_runs]
+    spared = max(larger, key=lambda one: len(one.runs)).folder if larger else None
+    shutil.rmtree(final, ignore_errors=True)
+    new.rename(final)
+    for path in final.parent.iterdir():
+        if path not in (final, spared) and not _is_being_written(path):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_being_written(path: Path) -> bool:
+    """Whether another process may be writing the folder: one that is left over is removed after a day."""
+    try:
+        return path.name.startswith(".") and time.time() - path.stat().st_mtime < LEFT_OVER_S
+    except OSError:
+        return False
 
 
 def attach(connection: duckdb.DuckDBPyConnection, kept: Kept) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from census import estimators, formats, inference, report, study, summaries
-from census.choices import SUSPECTS
+from census.choices import REPORT_FORMATS, SUSPECTS
 from tests.report_world import Row, connect, host, model, probe, run
 
 # --- on paper --------------------------------------------------------------------------------------------------------
@@ -120,6 +121,37 @@ def test_hosts_left_out_might_never_have_been(name: str, suspects: str, doubted:
     assert told[1] == n.get(suspects, "only these (7 of 11 hosts; the other 4 are left out)")
 
 
+NOBODY: dict[str, tuple[Mapping[int, tuple[range, list[str], str]], str]] = {
+    "no host": ({}, "include"),
+    "one empty host": ({1: (range(3), [], "Academic")}, "include"),
+    "one empty host, without suspects": ({1: (range(3), [], "Academic")}, "exclude"),
+    "suspects only": (DECOYS, "exclude"),
+    "suspects asked, none there": (SEEN, "only"),
+}
+
+
+@pytest.mark.parametrize("case", NOBODY)
+def test_nobody_to_report_on_is_an_answer(case: str) -> None:
+    """Every format can say it, and JSON has no number that is none."""
+    seen, suspects = NOBODY[case]
+    with _summed(seen) as sparse:
+        asked = study.answer(sparse, suspects=suspects)
+        assert all(study.render(asked, format) for format in REPORT_FORMATS)
+        for one in inference.estimates().values():
+            told = inference.Answer(one, inference.run(sparse, one.name, suspects), ("a", "b"), True, suspects)
+            assert all(inference.render(told, format) for format in REPORT_FORMATS)
+
+
+def test_one_day_is_an_answer() -> None:
+    """Too short for a missing day, for a follow-up, and for a neighbour."""
+    rows = {"runs": [run("20250101T000000Z-aaaa")], "hosts": [host("20250101T000000Z-aaaa", 1, 0)]}
+    with connect(rows) as connection:
+        told = {name: inference.run(connection, name).to_pylist() for name in inference.estimates()}
+    assert told["survival"] == told["population"] == told["lift"] == []
+    assert {row["a_tenth_of_days_missing"] for row in told["sensitivity"]} == {None}
+    assert told["concentration"][0]["value"] is None
+
+
 def _told(connection: duckdb.DuckDBPyConnection, name: str, suspects: str) -> tuple[list[dict[str, Any]], str]:
     """The rows of a report of any sort, and what it says of suspects."""
     if name == study.NAME:
@@ -152,13 +184,22 @@ def test_concentration(world: duckdb.DuckDBPyConnection) -> None:
 
 
 def test_survival(world: duckdb.DuckDBPyConnection) -> None:
-    """Followed until day 20: lives of 1 and 10 days (gone), 7 and 21 (there): 3/4 beyond a day, half beyond ten."""
+    """Followed until day 20: lives of 1 and 10 days (gone), 7 and 21 (there): 3/4 beyond a day and beyond seven.
+
+    Nobody was followed for 30 days, and no academic host for more than 7: of that nothing is said.
+    """
     rows = {(row["tier"], row["day"]): row for row in _rows(world, "survival")}
     assert rows["all", 1]["still_there_share"] == pytest.approx(3 / 4)
     assert rows["all", 7]["still_there_share"] == pytest.approx(3 / 4)
-    assert rows["all", 30]["still_there_share"] == pytest.approx(3 / 8)
+    assert rows["Academic", 1]["still_there_share"] == pytest.approx(1 / 2)
     assert (rows["all", 1]["hosts"], rows["all", 1]["gone"]) == (4, 2)
-    assert rows["Hyperscaler", 30]["still_there_share"] == pytest.approx(1 / 2)
+    assert set(rows) == {("all", 1), ("all", 7), ("Hyperscaler", 1), ("Hyperscaler", 7), ("Academic", 1)}
+
+
+def test_where_all_are_gone_none_is_left_for_ever() -> None:
+    """Lives of 2 and 7 days, both gone: beyond the longest, nobody, which is known."""
+    rows = inference._curve("all", np.array([2.0, 7.0]), np.array([True, True]), np.array([True, True]))
+    assert [(row["day"], row["still_there_share"]) for row in rows][:3] == [(1, 1), (7, 0), (30, 0)]
 
 
 def test_churn(world: duckdb.DuckDBPyConnection) -> None:
@@ -250,6 +291,23 @@ def test_the_published_indicators_stand_beside_what_was_measured(world: duckdb.D
     assert {row["measured"] for row in rows if row["id"] is None} >= {"family gemma2", "brand Gemma"}
 
 
+def test_people_are_warned_once_and_programs_in_every_row(world: duckdb.DuckDBPyConnection) -> None:
+    told = inference.Answer(inference.estimates()["context"], inference.run(world, "context"), ("a", "b"), True, "")
+    warning, _ = inference.indicators()
+    for format in ("table", "html", "markdown"):
+        assert " ".join(str(inference.render(told, format)).split()).count(warning) == 1, format
+    assert str(inference.render(told, "csv")).count(warning) == told.rows.num_rows
+
+
+def test_each_change_has_a_line() -> None:
+    breaks = ["step in the week of 2025-03-03: world", "bend in the week of 2025-03-17: rules"]
+    rows = pa.Table.from_pylist([{"family": "llama", "change": "; ".join(breaks)}, {"family": "phi3", "change": ""}])
+    told = inference.Answer(inference.estimates()["trends"], rows, ("a", "b"), True, "")
+    text = str(inference.render(told, "table"))
+    assert [text.count(one) for one in breaks] == [1, 1] and text.count("llama") == 2 and text.count("phi3") == 1
+    assert "; ".join(breaks) in str(inference.render(told, "csv"))
+
+
 def test_what_is_printed_says_how_of_whom_and_that_it_is_synthetic(world: duckdb.DuckDBPyConnection) -> None:
     rows = inference.run(world, "churn")
     one = inference.Answer(inference.estimates()["churn"], rows, ("a", "b"), True, "left out (1 of 4 hosts)")
@@ -321,4 +379,7 @@ def test_recapture_on_paper() -> None:
     assert one["hosts"] == pytest.approx(49.84) and two["hosts"] == pytest.approx(2 * 49.84)
     factor = math.exp(estimators.Z * math.log1p(41 * 31 * 16 * 6 / (25**2 * 26) / 9.84**2) ** 0.5)
     assert (one["low"], one["high"]) == pytest.approx((40 + 9.84 / factor, 40 + 9.84 * factor))
-    assert estimators.recaptured([(7, 5, 0)])["high"] == 7
+    none_silent = estimators.recaptured([(7, 5, 0)])
+    assert (none_silent["hosts"], none_silent["low"], none_silent["high"]) == (7, 7, pytest.approx(7 / (1 - 3 / 5)))
+    assert estimators.recaptured([(7, 3, 0)])["high"] is None
+    assert estimators.recaptured([(7, 0, 0)]) == {"answered": 7, "hosts": None, "low": None, "high": None}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import closing
@@ -18,7 +19,7 @@ import pytest
 
 from census import duck, query, report, study, summaries
 from census.choices import SUSPECTS
-from census.errors import QueryError, SnapshotError
+from census.errors import DataError, QueryError, SnapshotError
 from census.manifest import published
 from tests import findings
 from tests.report_world import KINDS, Row, connect, host, model, probe, run
@@ -84,7 +85,7 @@ PAPER: dict[str, Any] = {
     "S4": 2, "S4:unknown": 20, "S5": 3, "S6": 0, "S6:scale-free": 60, "S7": 0, "S7:scale-free": 80, "S8": 40, "S9": 20,
     "S10": 2.5, "S8:clean": 25, "N1": 60, "N1:known": 75, "N2": 20, "N3": 40, "N4": 20, "N5": 20, "N1:clean": 50,
     "N6": "Indie VPS", "N6:indie": 4, "N6:hyperscaler": 2, "N7": "Telecom/Residential", "N7:telecom": 3,
-    "N8": "Indie VPS", "N8:indie": 50, "N8:telecom": 0, "N9:indie": 0, "G1": 40, "G2": 40, "G3": "CN US",
+    "N8": "Indie VPS", "N8:indie": 50, "N8:telecom": 0, "N9": None, "N9:indie": 0, "G1": 40, "G2": 40, "G3": "CN US",
     "G4": 50, "G5": 50, "G6": 50,
     # llama on 1, 2, 5; qwen2 on 1, 2, 4, 5; gemma2 on 2; nomic-bert on 4. Observations: 4+1+1, 2+1+2+1, 1, 2.
     "F1:hosts": "qwen2 llama gemma2", "F1:observations": "llama qwen2 nomic-bert",
@@ -143,6 +144,38 @@ def test_the_formats_have_the_same_rows() -> None:
     assert [row["id"] for row in table] == [row["id"] for row in rows]
     assert {row["id"]: row["value"] for row in rows}["F9"] == 75
     assert "F1" in str(study.render(answer, "table"))
+
+
+def test_models_are_counted_from_the_first_september_on() -> None:
+    """Lists of 1, 2 and 4 models in August, September and the January after it."""
+    months = {"20250801T020000Z-aaaa": 1, "20250901T020000Z-aaaa": 2, "20260101T020000Z-aaaa": 4}
+    rows = {"runs": [run(name) for name in months], "hosts": [host(name, 1, n) for name, n in months.items()]}
+    with connect(rows) as connection:
+        told = {row["id"]: row["value"] for row in study.answer(connection, only=["F5"], clean=False).rows}
+    assert (told["F5"], told["F5:march"]) == (3, 1)
+
+
+def test_what_is_not_published_is_not_unknown() -> None:
+    with connect(_world()) as connection:
+        text = str(study.render(study.answer(connection, only=["S1"], clean=False), "table"))
+    first, second = (next(line for line in text.splitlines() if line.startswith(name)) for name in ("S1 ", "S1:endp"))
+    assert "175,108" in first and second.split()[-4:] == ["–", "5", "endpoints", "–"]
+
+
+def test_a_row_may_have_a_definition_of_its_own() -> None:
+    parts = {part.suffix: part for part in study.statistics()["X3"].parts}
+    assert parts[""].definition is None and "0.6.4" in str(parts["silent"].definition)
+
+
+def test_a_variant_defines_the_headline_otherwise(tmp_path: Path) -> None:
+    kept = {one.id: {part.suffix for part in one.parts if part.is_variant} for one in study.statistics().values()}
+    assert (kept["S3"], kept["P2"], kept["C2"]) == (set(), {"any_1_3", "rounded"}, {"known", "union"})
+    odd = tmp_path / "S1.sql"
+    odd.write_text(
+        "-- S1: a\n-- definition: b\n-- row: ; c ; - ; % ; -\n-- row: d ; e ; - ; hosts ; - ; variant\nSELECT"
+    )
+    with pytest.raises(DataError, match="'d' is no variant"):
+        study._read(odd)
 
 
 def test_what_cannot_be_asked_is_told() -> None:
@@ -244,6 +277,34 @@ def test_damaged_summaries_are_made_anew(runs: Path) -> None:
     kept.path("sightings").write_bytes(b"PAR1")
     again = summaries.refresh(runs, published(runs))
     assert again.is_whole() and _rows(again.folder, "sightings") == _slow(runs, "sightings")
+
+
+def test_a_damaged_description_is_made_anew(runs: Path) -> None:
+    kept = summaries.refresh(runs, published(runs))
+    (kept.folder / summaries.ABOUT).write_text("{")
+    again = summaries.refresh(runs, published(runs))
+    assert again == kept and again.is_whole() and summaries.find(runs, published(runs)) == kept
+    assert [path.name for path in (runs / summaries.FOLDER).iterdir()] == [kept.folder.name]
+
+
+def test_an_answer_over_some_runs_leaves_the_summaries_of_all(runs: Path) -> None:
+    everything = published(runs)
+    whole = summaries.refresh(runs, everything)
+    summaries.refresh(runs, everything[3:])
+    fewer = summaries.refresh(runs, everything[:2])
+    assert summaries.find(runs, everything) == whole
+    assert {path.name for path in (runs / summaries.FOLDER).iterdir()} == {whole.folder.name, fewer.folder.name}
+
+
+def test_what_another_process_is_writing_is_let_alone(runs: Path) -> None:
+    (runs / summaries.FOLDER).mkdir()
+    ours, left = (runs / summaries.FOLDER / name for name in (".0123-new", ".0123-old"))
+    for folder in (ours, left):
+        folder.mkdir()
+        (folder / summaries.ABOUT).write_text("{}")
+    os.utime(left, (0, 0))
+    summaries.refresh(runs, published(runs))
+    assert ours.exists() and not left.exists()
 
 
 def test_a_removed_run_is_in_no_summary(runs: Path) -> None:

@@ -1,7 +1,7 @@
 -- What do other indicators of adoption say, beside what was measured?
 -- method: published figures as quoted, each with population, period and publisher, beside the share of host-model pairs and of hosts
 --   with a model whose developer's country (origin), brand, or declared architecture (family) is the one that the indicator
---   speaks of; models of a cloud are left out. Mind the column warning: no two of these figures have one population.
+--   speaks of; models of a cloud are left out. Mind the warning: no two of these figures have one population.
 -- rows: measured
 WITH owned AS (
        SELECT DISTINCT ip, file, developer_country AS origin, brand_family AS brand, declared_family AS family

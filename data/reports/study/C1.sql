@@ -4,6 +4,6 @@
 --   It is what the file and its template can do, not what is wired.
 -- note: published as over 48 %
 -- row:  ; tool calling ; 48 ; % ; hosts
--- row: known ; … of hosts with a known capability ; - ; % ; hosts with a known capability
+-- row: known ; … of hosts with a known capability ; - ; % ; hosts with a known capability ; variant
 SELECT '' AS part, 100 * count(*) FILTER (tools) / (SELECT count(*) FROM host_life) AS value, (SELECT count(*) FROM host_life) AS denominator FROM host_capability
 UNION ALL SELECT 'known', 100 * count(*) FILTER (tools) / nullif(count(*), 0), count(*) FROM host_capability

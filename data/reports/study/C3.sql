@@ -3,6 +3,6 @@
 --   thinking from 0.9.0; what older ones have is unknown, not absent, and lowers the share of all hosts. It is what
 --   the file and its template can do, not what is wired.
 -- row:  ; vision ; 22 ; % ; hosts
--- row: known ; … of hosts with a known capability ; - ; % ; hosts with a known capability
+-- row: known ; … of hosts with a known capability ; - ; % ; hosts with a known capability ; variant
 SELECT '' AS part, 100 * count(*) FILTER (vision) / (SELECT count(*) FROM host_life) AS value, (SELECT count(*) FROM host_life) AS denominator FROM host_capability
 UNION ALL SELECT 'known', 100 * count(*) FILTER (vision) / nullif(count(*), 0), count(*) FROM host_capability

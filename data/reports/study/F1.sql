@@ -1,6 +1,7 @@
 -- F1: first three families
 -- definition: declared families (architectures) ranked by hosts, by observations and by host-days; the headline is
---   their order where all three weightings agree, else the three orders.
+--   their order where all three weightings agree, else the three orders. Models of a cloud and projectors do not
+--   count.
 -- weighting: hosts, observations, host-days
 -- row:  ; first three families, by all weightings ; llama qwen2 gemma2 ; families ; -
 -- row: hosts ; first three by hosts ; llama qwen2 gemma2 ; families ; -

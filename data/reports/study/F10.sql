@@ -1,5 +1,6 @@
 -- F10: multi-family hosts
--- definition: hosts on which two declared families or more were ever listed.
+-- definition: hosts on which two declared families or more were ever listed. Models of a cloud and projectors do
+--   not count.
 -- note: published are 40,694 hosts as 52 % of these: 77,512 to 79,017
 -- row:  ; multi-family hosts ; 78258 ; hosts ; -
 -- row: share ; multi-family hosts, share ; 44.7 ; % ; hosts

@@ -1,6 +1,6 @@
 -- F11: qwen2 alone, of multi-family hosts
 -- definition: hosts on which qwen2 was ever listed, whatever else, of hosts on which two families or more were.
---   Qwen2 is an architecture: DeepSeek distils have it too.
+--   Qwen2 is an architecture: DeepSeek distils have it too. Models of a cloud and projectors do not count.
 -- note: not published; at least the 52 % of the pair, F9, with which it is often confused
 -- row:  ; qwen2 on multi-family hosts ; - ; % ; multi-family hosts
 -- row: llama ; llama on multi-family hosts ; - ; % ; multi-family hosts

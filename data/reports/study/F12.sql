@@ -1,9 +1,9 @@
 -- F12: lift of the pair
 -- definition: hosts with both families, divided by what independence would give: P(ab) / (P(a) P(b)). Near 1, the
---   pair is as frequent as its families are.
+--   pair is as frequent as its families are. Models of a cloud and projectors do not count.
 -- row:  ; lift of llama and qwen2, over all hosts ; - ; ratio ; hosts
--- row: known ; … over hosts with a known family ; - ; ratio ; hosts with a family
--- row: multi_family ; … over multi-family hosts ; - ; ratio ; multi-family hosts
+-- row: known ; … over hosts with a known family ; - ; ratio ; hosts with a family ; variant
+-- row: multi_family ; … over multi-family hosts ; - ; ratio ; multi-family hosts ; variant
 WITH c AS (
        SELECT (SELECT count(*) FROM host_life) AS hosts, count(*) AS known, count(*) FILTER (families >= 2) AS multi,
               count(*) FILTER (llama) AS llama, count(*) FILTER (qwen2) AS qwen2, count(*) FILTER (llama AND qwen2) AS pair,

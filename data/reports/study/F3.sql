@@ -1,6 +1,6 @@
 -- F3: twenty families by hosts
--- definition: hosts on which a declared family was ever listed, of all hosts; rows 1 to 20 by rank. The headline is
---   the share of hosts with any of them.
+-- definition: hosts on which a declared family was ever listed, of all hosts; rows 1 to 20 by rank. The headline
+--   is the share of hosts with any of them. Models of a cloud and projectors do not count.
 -- note: published as a chart without figures
 -- row:  ; hosts with one of the first twenty families ; - ; % ; hosts
 -- row: 1 ; family of rank 1 ; - ; % ; hosts

@@ -1,6 +1,6 @@
 -- F4: rank stability by month
 -- definition: Kendall rank correlation (tau-b without ties) of the families by hosts in one month and the next,
---   over the families of both; the mean over pairs of months.
+--   over the families of both; the mean over pairs of months. Models of a cloud and projectors do not count.
 -- row:  ; mean Kendall tau of the ranks of successive months ; - ; tau ; pairs of months
 -- row: lowest ; lowest Kendall tau ; - ; tau ; pairs of months
 WITH counted AS (

@@ -10,5 +10,5 @@
 -- row: academic ; running share: academic ; - ; % ; observations that tell
 WITH named AS (SELECT * FROM (VALUES ('Hyperscaler', 'hyperscaler'), ('Indie VPS', 'indie'), ('Telecom/Residential', 'telecom'), ('Academic', 'academic')) AS t(tier, part)),
      by_tier AS (SELECT part, 100 * sum(observations_running) / nullif(sum(running_known), 0) AS value, sum(running_known) AS denominator FROM host_life JOIN named USING (tier) GROUP BY part)
-SELECT '' AS part, CASE arg_max(part, (value, part)) WHEN 'indie' THEN 'Indie VPS' WHEN 'telecom' THEN 'Telecom/Residential' WHEN 'hyperscaler' THEN 'Hyperscaler' WHEN 'academic' THEN 'Academic' END AS value, NULL::BIGINT AS denominator FROM by_tier
+SELECT '' AS part, CASE arg_max(part, (value, part)) WHEN 'indie' THEN 'Indie VPS' WHEN 'telecom' THEN 'Telecom/Residential' WHEN 'hyperscaler' THEN 'Hyperscaler' WHEN 'academic' THEN 'Academic' END AS value, NULL::BIGINT AS denominator FROM by_tier WHERE value > 0
 UNION ALL SELECT part, value, denominator FROM by_tier

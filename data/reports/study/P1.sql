@@ -4,8 +4,8 @@
 --   a cloud do not count.
 -- note: one band a host: counted in every band they touch, the three would be far larger
 -- row:  ; hosts whose main band is 8-14B ; 26 ; % ; hosts
--- row: any ; hosts with any model of 8-14B ; - ; % ; hosts
--- row: models ; models of 8-14B ; - ; % ; models of known size
+-- row: any ; hosts with any model of 8-14B ; - ; % ; hosts ; variant
+-- row: models ; models of 8-14B ; - ; % ; models of known size ; variant
 -- row: first ; band that is the main one of most hosts ; 8-14B ; band ; -
 WITH everyone AS (SELECT count(*) AS hosts FROM host_life)
 SELECT '' AS part, (100 * count(*) FILTER (low = 8) / any_value(everyone.hosts))::VARCHAR AS value, any_value(everyone.hosts) AS denominator FROM host_main_band, everyone

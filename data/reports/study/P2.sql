@@ -5,9 +5,9 @@
 -- note: published only as close behind
 -- row:  ; hosts whose main band is 1-3B ; - ; % ; hosts
 -- row: 4_7 ; hosts whose main band is 4-7B ; - ; % ; hosts
--- row: any_1_3 ; hosts with any model of 1-3B ; - ; % ; hosts
+-- row: any_1_3 ; hosts with any model of 1-3B ; - ; % ; hosts ; variant
 -- row: any_4_7 ; hosts with any model of 4-7B ; - ; % ; hosts
--- row: rounded ; hosts whose main band is 1-3B, sizes rounded instead of cut ; - ; % ; hosts
+-- row: rounded ; hosts whose main band is 1-3B, sizes rounded instead of cut ; - ; % ; hosts ; variant
 WITH everyone AS (SELECT count(*) AS hosts FROM host_life),
      rounded AS (
        SELECT ip, CASE WHEN size < 1 THEN 0 WHEN size < 4 THEN 1 WHEN size < 8 THEN 4 WHEN size < 15 THEN 8 WHEN size < 35 THEN 15 WHEN size < 80 THEN 35 ELSE 80 END AS low,

@@ -3,9 +3,9 @@
 --   quantization is known; models served by a cloud do not count.
 -- weighting: host-model pairs
 -- row:  ; 4-bit labels ; 72 ; % ; models with a known label
--- row: observations ; … weighted by observations ; - ; % ; model observations
--- row: no_embeddings ; … embedding models left out ; - ; % ; models with a known label
--- row: hosts ; hosts with such a model ; - ; % ; hosts
+-- row: observations ; … weighted by observations ; - ; % ; model observations ; variant
+-- row: no_embeddings ; … embedding models left out ; - ; % ; models with a known label ; variant
+-- row: hosts ; hosts with such a model ; - ; % ; hosts ; variant
 SELECT '' AS part, 100 * count(*) FILTER (quant_bits = 4) / nullif(count(quant_bits), 0) AS value, count(quant_bits) AS denominator FROM host_label
 UNION ALL SELECT 'observations', 100 * sum(runs) FILTER (quant_bits = 4) / sum(runs) FILTER (quant_bits IS NOT NULL), sum(runs) FILTER (quant_bits IS NOT NULL) FROM host_label
 UNION ALL SELECT 'no_embeddings', 100 * count(*) FILTER (quant_bits = 4) / nullif(count(quant_bits), 0), count(quant_bits) FROM host_label WHERE NOT embeds

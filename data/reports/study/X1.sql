@@ -1,13 +1,14 @@
 -- X1: concentration of families
 -- definition: Herfindahl-Hirschman index of the shares of declared families in all pairs of host and family; its
---   inverse is the number of equal families that would be as concentrated; Shannon: exp of the entropy.
+--   inverse is the number of equal families that would be as concentrated; Shannon: exp of the entropy. Models of
+--   a cloud and projectors do not count.
 -- weighting: hosts, observations, host-days
 -- row:  ; Herfindahl-Hirschman index of families, by hosts ; - ; index ; pairs of host and family
 -- row: effective ; effective number of families ; - ; families ; pairs of host and family
 -- row: shannon ; effective number of families (Shannon) ; - ; families ; pairs of host and family
 -- row: top3 ; share of the first three ; - ; % ; pairs of host and family
--- row: observations ; Herfindahl-Hirschman index, by observations ; - ; index ; pairs of observation and family
--- row: host_days ; Herfindahl-Hirschman index, by host-days ; - ; index ; pairs of host-day and family
+-- row: observations ; Herfindahl-Hirschman index, by observations ; - ; index ; pairs of observation and family ; variant
+-- row: host_days ; Herfindahl-Hirschman index, by host-days ; - ; index ; pairs of host-day and family ; variant
 WITH counted AS (SELECT family, count(*) AS hosts, sum(observations) AS observations, sum(n_days) AS host_days FROM host_architecture GROUP BY family),
      weighted AS (UNPIVOT counted ON hosts, observations, host_days INTO NAME weighting VALUE n),
      shares AS (SELECT weighting, n / sum(n) OVER (PARTITION BY weighting) AS p, sum(n) OVER (PARTITION BY weighting) AS total FROM weighted),
