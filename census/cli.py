@@ -83,22 +83,24 @@ class _Census(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         settings.require_known(self, os.environ)
+        code = 0
         try:
             return super().invoke(ctx)
         except* CensusError as problems:
             error = _first(problems)
             _tell(f"census: {error}")
-            sys.exit(error.exit_code if isinstance(error, CensusError) else 1)
+            code = error.exit_code if isinstance(error, CensusError) else 1
         except* _Unread:
-            sys.exit(0)
+            pass
         except* BrokenPipeError as problems:  # not of stdout: one of our own
             _tell(f"census: {_first(problems)}")
-            sys.exit(1)
+            code = 1
         except* KeyboardInterrupt:
             _tell("census: stopped at once; whole blocks are kept, and --resume goes on from there")
-            sys.exit(INTERRUPTED)
+            code = INTERRUPTED
         finally:
             _part_from(sys.stderr)
+        sys.exit(code)  # not above: two kinds at once would be two exits, which Python tells as a crash
 
 
 class _Unread(Exception):

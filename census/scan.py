@@ -350,6 +350,8 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     runner = asyncio.Runner(loop_factory=uvloop.new_event_loop if uvloop else None)
     try:
         return runner.run(work)
+    except asyncio.CancelledError:  # only a signal cancels the whole: it may come in this form when it comes late
+        raise KeyboardInterrupt from None
     finally:
         gc.set_threshold(*usual)
         gc.unfreeze()

@@ -199,7 +199,9 @@ def test_two_signals_end_a_scan_that_waits_for_a_connection(children: Kindergart
             os.kill(child.pid, signal.SIGINT)
             child.says("once more stops at once")
             os.kill(child.pid, signal.SIGINT)
-            assert child.wait() in (INTERRUPTED, ScanStopped.exit_code)  # the latter before it was connecting
+            assert child.wait() in (INTERRUPTED, ScanStopped.exit_code), (
+                child.said()
+            )  # the latter before it was connecting
             assert "Traceback" not in child.said() and snapshot.unfinished(out)
 
 
